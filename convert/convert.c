@@ -7,6 +7,7 @@
 #include "child_starts.h"
 #include "identities.h"
 #include "ledger_cursor.h"
+#include "sample_counters.h"
 #include "merge.h"
 #include "thread_cursor.h"
 
@@ -55,6 +56,17 @@ static bool announce_thread(const struct conversion *conversion, const struct re
     return selection_has_thread(conversion->options.selection, thread->tid, own_id, thread->name);
 }
 
+/* Returns the number of the thread in which a greenlet runs; 0 when it is not known. */
+static uint32_t thread_of_greenlet(const struct symbols *symbols, uint32_t number)
+{
+    const struct pnr_name *greenlet = symbols_thread(symbols, number);
+    for (size_t i = symbols->n_threads; greenlet && greenlet->number && i-- > 0;)
+        if (symbols->threads[i].kind == PNR_THREAD_OWN && symbols->threads[i].number == greenlet->number &&
+            symbols->threads[i].index < number)
+            return symbols->threads[i].index;
+    return 0;
+}
+
 static bool starts_hidden(const struct conversion *conversion, const struct process_conversion *one, bool is_wanted)
 {
     return !conversion->is_all && (one->process.from_ns || !is_wanted);
@@ -67,12 +79,14 @@ static void begin_threads(const struct conversion *conversion, struct process_co
     for (uint32_t i = 0; i < n; i++) {
         struct sink_thread thread = { .thread = i, .tid = one->tids[i],
                                       .order = reader_thread_number(process->reader, i) };
+        thread.sampled = thread.order;
         one->cursors[i].is_wanted = announce_thread(conversion, process->reader, &thread);
     }
     for (uint32_t i = 0; i < process->n_tracks; i++) {
         uint32_t number = track_number(process, i);
         struct sink_thread thread = { .thread = n + i, .tid = track_id(number), .order = number,
                                       .is_greenlet = true };
+        thread.sampled = thread_of_greenlet(reader_symbols(process->reader), number);
         bool is_wanted = announce_thread(conversion, process->reader, &thread);
         track_init(process, i, is_wanted, starts_hidden(conversion, one, is_wanted));
     }
@@ -150,6 +164,24 @@ static int allocate_process(const struct conversion *conversion, struct process_
                              conversion->positions + first);
 }
 
+/* Gives the sink what was sampled of the process, from the beginning of what is shown to end_ns. */
+static void put_samples(const struct conversion *conversion, const struct process_conversion *one, uint64_t end_ns)
+{
+    char text[IDENTITY_NAME_SIZE];
+    const struct converted_process *process = &one->process;
+    const struct sample_counters counters = { reader_samples(process->reader), conversion->sink, process->zero_ns,
+                                              process->from_ns, end_ns };
+    if (!counters.samples->exists || !counters.sink->recorder_event || conversion->positions)
+        return;
+    for (uint32_t i = 0; i < reader_n_threads(process->reader); i++) {
+        uint32_t number = reader_thread_number(process->reader, i);
+        if (one->cursors[i].is_wanted)
+            sample_counters_put_thread(&counters, number, one->tids[i],
+                                       thread_name(symbols_thread(reader_symbols(process->reader), number), number, text));
+    }
+    sample_counters_put_memory(&counters);
+}
+
 static void finish_conversion(struct conversion *conversion, struct process_conversion *one)
 {
     struct converted_process *process = &one->process;
@@ -158,6 +190,7 @@ static void finish_conversion(struct conversion *conversion, struct process_conv
         thread_cursor_end(&one->cursors[i], end_ns);
     bool is_cut = end_ns > process->to_ns;
     ledger_cursor_end(&one->ledger, is_cut ? process->to_ns : end_ns);
+    put_samples(conversion, one, is_cut ? process->to_ns : end_ns);
     flows_end_process(&conversion->flows, is_cut ? process->to_ns : end_ns, is_cut);
     child_starts_pass(&one->children, UINT64_MAX);
     if (!conversion->is_all)
@@ -243,7 +276,10 @@ static int announce_process(const struct conversion *conversion, size_t i)
     struct sink_process process = { .pid = conversion->pids[i], .order = (uint32_t)i, .name = process_name(reader),
                                     .symbols = reader_symbols(reader), .has_ledger = reader_ledger(reader)->exists,
                                     .is_sparse = reader_is_sparse(reader),
-                                    .has_labels = reader_symbols(reader)->has_labels };
+                                    .has_labels = reader_symbols(reader)->has_labels,
+                                    .zero_ns = conversion->zero_ns };
+    if (reader_samples(reader)->exists && !conversion->positions)
+        process.samples = reader_samples(reader);
     if (!process.name.bytes)
         return -1;
     int is_wanted = selection_has_process(conversion->options.selection, process.pid, process.pid % IDENTITY_LIMIT,

@@ -40,7 +40,7 @@ static void count_headers(const struct reader *reader, struct info *info)
     size_t thread = 0;
     for (size_t i = 0; reader_find_outline(reader, i, &outline); i++) {
         info->n_blocks++;
-        if (outline.is_ledger)
+        if (outline.is_of_recorder)
             continue;
         while (reader_thread_number(reader, thread) != outline.thread)
             thread++;                   /* the blocks come in the order of the threads */

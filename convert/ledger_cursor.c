@@ -26,12 +26,12 @@ void ledger_cursor_clear(struct ledger_cursor *ledger)
 
 /* ---- the sink ---- */
 
-static void emit_ledger(struct ledger_cursor *ledger, enum sink_ledger_kind kind, uint64_t ns, double value)
+static void emit_ledger(struct ledger_cursor *ledger, enum sink_recorder_kind kind, uint64_t ns, double value)
 {
     struct sink *sink = ledger->process->pipeline.sink;
-    const struct sink_ledger_event event = { ns, kind, value, ledger->budget };
-    if (sink->ledger_event && !ledger->process->pipeline.positions)     /* logical time is not that of the ledger */
-        sink->ledger_event(sink, &event);
+    const struct sink_recorder_event event = { .ns = ns, .kind = kind, .value = value, .budget = ledger->budget };
+    if (sink->recorder_event && !ledger->process->pipeline.positions)     /* logical time is not that of the ledger */
+        sink->recorder_event(sink, &event);
 }
 
 static void emit_cost(struct ledger_cursor *ledger)

@@ -385,7 +385,7 @@ static int print_tree(const struct options *options, const struct call_tree *tre
         return folded_write(tree, writer);
     if (options->format == PSTATS)
         return pstats_write(tree, writer);
-    const struct top_form form = { options->is_json, terminal_columns(output_fd(output)), n_lost };
+    const struct top_form form = { options->is_json, options->is_busy, terminal_columns(output_fd(output)), n_lost };
     return top_write(tree, &form, writer);
 }
 

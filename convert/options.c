@@ -300,6 +300,10 @@ static int settle_format(struct options *options, const struct given *given)
         warn("--exceptions needs --top");
         return -1;
     }
+    if (options->is_busy && !options->is_top) {
+        warn("--busy needs --top");
+        return -1;
+    }
     if (!has_format)
         options->format = options->is_top ? TOP : guess_format(options->output);
     if (options->captures.n > 1 && !writes_nothing && !options->output && formats[options->format].suffixes[0]) {

@@ -29,7 +29,7 @@ struct options {
     struct flows_choice flows;
     unsigned n_threads;
     uint64_t split_size;                /* 0 = one file */
-    bool is_logical, is_exact, is_top, has_exceptions, is_info, is_verify, is_json, is_quiet, is_help, is_version;
+    bool is_logical, is_exact, is_top, has_exceptions, is_busy, is_info, is_verify, is_json, is_quiet, is_help, is_version;
 };
 
 /* Returns 1 to go on, else 0 or -1: the program ends, with success or not. argv is borrowed, and changed;

@@ -79,10 +79,17 @@ static inline bool pnr_kind_is_of_ledger(unsigned kind)
     return kind >= PNR_MUTE && kind <= PNR_COST;
 }
 
+/* True for what only the samples have. */
+static inline bool pnr_kind_is_of_samples(unsigned kind)
+{
+    return kind >= PNR_SAMPLE && kind <= PNR_MEMORY;
+}
+
 /* True for what counts as an event of the program. */
 static inline bool pnr_kind_is_event(unsigned kind)
 {
-    return kind != PNR_EMPTY && kind != PNR_OPEN && kind != PNR_DATA && !pnr_kind_is_of_ledger(kind);
+    return kind != PNR_EMPTY && kind != PNR_OPEN && kind != PNR_DATA && !pnr_kind_is_of_ledger(kind) &&
+           !pnr_kind_is_of_samples(kind);
 }
 
 /* True for what is a function. */

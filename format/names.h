@@ -38,7 +38,8 @@ enum pnr_name_type {
 enum pnr_thread_kind {
     PNR_THREAD_OWN = 0,
     PNR_THREAD_GREENLET = 1,            /* a track of the thread whose kernel id is `number` */
-    PNR_THREAD_LEDGER = 2               /* no thread: what is muted, and what recording costs (section 4.1) */
+    PNR_THREAD_LEDGER = 2,              /* no thread: what is muted, and what recording costs (section 4.1) */
+    PNR_THREAD_SAMPLES = 3              /* no thread: which threads ran, and which held the GIL (section 4.4) */
 };
 
 enum pnr_function_kind {

@@ -40,6 +40,27 @@ enum pnr_switch {
     PNR_SWITCH_ADDED = 4        /* alone: frames follow that lie inwards of all that are open; those stay */
 };
 
+/* In the field `frame` of a SAMPLE record. */
+enum pnr_gil {
+    PNR_GIL_UNKNOWN = 0,
+    PNR_GIL_FREE = 1,
+    PNR_GIL_HELD = 2            /* by the thread `function`; 0: by one without a number */
+};
+
+/* The field `frame` of RAN and QUEUED records: so many nanoseconds since the SAMPLE record so many before the present
+ * one. The greatest number of each stands for that and more. */
+#define PNR_SPENT_NS_MAX UINT32_MAX
+#define PNR_SPENT_SINCE_MAX 65535
+
+static inline uint64_t pnr_spent_frame(uint64_t ns, uint64_t since)
+{
+    return (ns < PNR_SPENT_NS_MAX ? ns : PNR_SPENT_NS_MAX) |
+           (since < PNR_SPENT_SINCE_MAX ? since : PNR_SPENT_SINCE_MAX) << 32;
+}
+
+static inline uint32_t pnr_spent_ns(uint64_t frame) { return (uint32_t)frame; }
+static inline uint32_t pnr_spent_since(uint64_t frame) { return frame >> 32 & PNR_SPENT_SINCE_MAX; }
+
 /* In the field `frame` of a COLLECT_END record. The greatest number of each stands for that and more. */
 #define PNR_COLLECTED_MAX UINT32_MAX
 #define PNR_UNCOLLECTABLE_MAX 65535

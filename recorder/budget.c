@@ -574,7 +574,7 @@ void rec_budget_each_muted(void (*each)(void *arg, uint32_t function), void *arg
 
 void rec_budget_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
-    if (n && pnr_kind_is_of_ledger(pnr_record_kind(records[0])))
+    if (n && (pnr_kind_is_of_ledger(pnr_record_kind(records[0])) || pnr_kind_is_of_samples(pnr_record_kind(records[0]))))
         return;
     pthread_mutex_lock(&accounts.lock);
     rec_exchange_take_reports(take_report);

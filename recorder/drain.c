@@ -35,6 +35,7 @@
 #include "diagnostics.h"
 #include "finish.h"
 #include "stretches.h"
+#include "samples.h"
 #include "snapshot.h"
 #include "sparse_clock.h"
 #include "tree.h"
@@ -304,10 +305,12 @@ static void on_idle(void)
 /* Does whatever is due often. Returns in how many ns that is the case again. */
 static uint64_t on_beat(void)
 {
-    uint64_t sparse_ns = rec_sparse_tend(), control_ns = rec_control_tend();
-    uint64_t wait_ns = sparse_ns < control_ns ? sparse_ns : control_ns;
-    uint64_t other_ns = drain.options.on_beat ? drain.options.on_beat() : UINT64_MAX;
-    return wait_ns < other_ns ? wait_ns : other_ns;
+    uint64_t wait_ns[] = { rec_sparse_tend(), rec_control_tend(), rec_samples_take_if_due(),
+                           drain.options.on_beat ? drain.options.on_beat() : UINT64_MAX };
+    uint64_t first_ns = UINT64_MAX;
+    for (size_t i = 0; i < sizeof wait_ns / sizeof *wait_ns; i++)
+        first_ns = wait_ns[i] < first_ns ? wait_ns[i] : first_ns;
+    return first_ns;
 }
 
 /* ---- start ---- */
@@ -350,7 +353,8 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
                                                         .on_idle = on_idle, .on_beat = on_beat,
                                                         .on_leave = rec_sparse_rest,
-                                                        .is_hurried = rec_budget_needs_ticks });
+                                                        .is_hurried = rec_budget_needs_ticks,
+                                                        .keeps_time = rec_samples_are_on });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");
         err->sys_errno = code;
@@ -400,6 +404,24 @@ int rec_drain_take(void)
         chunk = take_free();
     pthread_mutex_unlock(&drain.lock);
     return chunk;
+}
+
+int rec_drain_take_spare(void)
+{
+    int chunk = -1;
+    pthread_mutex_lock(&drain.lock);
+    if (drain.n_free > drain.n_chunks / 4 && !rec_drain_has_failed())
+        chunk = take_free();
+    pthread_mutex_unlock(&drain.lock);
+    return chunk;
+}
+
+uint32_t rec_drain_chunks_in_use(void)
+{
+    pthread_mutex_lock(&drain.lock);
+    uint32_t n = (uint32_t)(drain.n_chunks - drain.n_free);
+    pthread_mutex_unlock(&drain.lock);
+    return n;
 }
 
 void rec_drain_block_on_overflow(void)

@@ -60,6 +60,13 @@ void rec_drain_end(struct rec_stream *stream);
  * the caller must submit one. */
 int rec_drain_take(void);
 
+/* Takes a chunk of those that are spare: more than a fourth are free. Never waits. Returns its number, or -1. Any thread
+ * may call it, which then has the calls for this chunk and its stream to itself. */
+int rec_drain_take_spare(void);
+
+/* Returns how many chunks are not free. Any thread may ask. */
+uint32_t rec_drain_chunks_in_use(void);
+
 /* True when rec_drain_take gave none although some chunks will become free. */
 bool rec_drain_has_overflowed(void);
 

@@ -15,6 +15,7 @@
 #include "ledger.h"
 #include "name_table.h"
 #include "names.h"
+#include "samples.h"
 #include "signals.h"
 #include "tree.h"
 
@@ -165,6 +166,7 @@ void rec_session_forked(void)
     rec_stretches_stop();
     rec_budget_forked();
     rec_ledger_forked();
+    rec_samples_forked();
     rec_name_table_release();
     rec_buffer_reset();
     memset(&session, 0, sizeof session);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "name_table.h"
+#include "samples.h"
 
 uint64_t rec_min_duration_ticks;
 
@@ -103,6 +104,8 @@ static void flush_oldest(const struct rec_buffer *except)
         oldest = buffers.ledger;
     if (oldest)
         submit_chunk(oldest, rec_clock_sample(), 0);
+    else
+        rec_samples_flush(rec_clock_sample());
 }
 
 void rec_buffer_flush_all(void)
@@ -112,6 +115,7 @@ void rec_buffer_flush_all(void)
         submit_chunk(b, now, 0);
     if (buffers.ledger)
         submit_chunk(buffers.ledger, now, 0);
+    rec_samples_flush(now);
 }
 
 /* Returns a chunk, or -1: names or records cannot be written any more, or the drain discards. */
@@ -181,6 +185,8 @@ bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t 
     buffer->end = end_of_chunk(buffer, n_open);
     buffer->base = now.ticks;
     rec_buffer_renew_counter(buffer);
+    if (!buffer->is_ledger)
+        rec_samples_allow();
     return true;
 }
 
@@ -269,6 +275,7 @@ static void end_buffer(struct rec_buffer *buffer, struct pnr_clock_sample end, u
         buffers.newest = buffer->older;
     if (buffer->older)
         buffer->older->newer = buffer->newer;
+    rec_samples_remove(buffer->number);
     buffers.counts.n_threads_ended++;
 }
 
@@ -286,4 +293,5 @@ void rec_buffer_end_all(struct pnr_clock_sample end)
     }
     if (buffers.ledger)
         end_buffer(buffers.ledger, end, 0);
+    rec_samples_end(end);
 }

@@ -107,6 +107,8 @@ static void wait_for_ring(uint64_t *wait_ns)
         *wait_ns = HURRIED_WAIT_NS;
         set_policy(SCHED_OTHER);
     }
+    if (worker.tasks.keeps_time && worker.tasks.keeps_time())
+        set_policy(SCHED_OTHER);
     if (!wait_with_beats(*wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;
 }

@@ -195,7 +195,7 @@ static int compare_indexed_threads(const void *a, const void *b)
 
 /* The caller's choice of threads, and the threads that it has excluded so far. */
 struct choice {
-    const struct symbols *symbols;      /* a ledger is always wanted; borrowed */
+    const struct symbols *symbols;      /* ledger and samples are always wanted; borrowed */
     bool (*wants)(void *arg, uint32_t thread);          /* NULL: all are wanted */
     void *arg;
     uint32_t *excluded;                 /* owned; with repeats */
@@ -205,7 +205,7 @@ struct choice {
 
 static bool wants_thread(struct choice *choice, uint32_t thread)
 {
-    if (!choice->wants || symbols_is_ledger(choice->symbols, thread) || choice->wants(choice->arg, thread))
+    if (!choice->wants || symbols_is_of_recorder(choice->symbols, thread) || choice->wants(choice->arg, thread))
         return true;
     if (pnr_array_reserve(&choice->excluded, &choice->capacity, choice->n + 1) < 0)
         choice->is_out_of_memory = true;

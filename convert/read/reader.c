@@ -58,6 +58,7 @@ struct reader {
     size_t n_planned, next_planned;
     size_t n_held;                      /* the capacity of all cursors */
     struct ledger ledger;
+    struct samples samples;
 };
 
 /* ---- opening ---- */
@@ -70,7 +71,7 @@ static void set_cursors(struct reader *reader)
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
         while (at < index->n_refs && index->refs[at].thread < cursor->number)
-            at++;                       /* a ledger's */
+            at++;                       /* those of ledger and samples */
         size_t begin = at;
         while (at < index->n_refs && index->refs[at].thread == cursor->number)
             at++;
@@ -100,7 +101,7 @@ static int make_cursors(struct reader *reader)
         uint32_t number = is_excluded ? index->excluded[k++] : index->refs[i].thread;
         while (!is_excluded && i < index->n_refs && index->refs[i].thread == number)
             i++;
-        if (symbols_is_ledger(index->symbols, number))
+        if (symbols_is_of_recorder(index->symbols, number))
             n_with_blocks--;
         else
             reader->cursors[reader->n_cursors++].number = number;
@@ -110,8 +111,9 @@ static int make_cursors(struct reader *reader)
     return 0;
 }
 
-/* Reads the blocks of the ledger. Returns 0, or -1 and fills err. */
+/* Read the blocks of the ledger, and of the samples. Return 0, or -1 and fill err. */
 static int read_ledger(struct reader *reader, struct pnr_err *err);
+static int read_samples(struct reader *reader, struct pnr_err *err);
 
 /* Frees what only the reading of blocks needs. */
 static void release_resources(struct reader *reader)
@@ -140,7 +142,7 @@ static int build_index(struct reader *reader, const struct reader_choice *choice
         return -1;
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-    if (read_ledger(reader, err) < 0)
+    if (read_ledger(reader, err) < 0 || read_samples(reader, err) < 0)
         return -1;
     if (reader->n_with_blocks)
         files_release(&index->blocks.files);       /* a reader is open for each process */
@@ -176,6 +178,7 @@ void reader_close(struct reader *reader)
     for (size_t i = 0; i < reader->n_cursors; i++)
         free(reader->cursors[i].records);
     ledger_clear(&reader->ledger);
+    samples_clear(&reader->samples);
     index_clear(&reader->index);
     free(reader->cursors);
     free(reader->path);
@@ -203,6 +206,7 @@ uint64_t reader_start(const struct reader *reader)
 const struct reader_size *reader_size(const struct reader *reader) { return &reader->index.size; }
 bool reader_is_sparse(const struct reader *reader) { return reader->index.is_sparse; }
 const struct ledger *reader_ledger(const struct reader *reader) { return &reader->ledger; }
+const struct samples *reader_samples(const struct reader *reader) { return &reader->samples; }
 size_t reader_n_threads(const struct reader *reader) { return reader->n_cursors; }
 uint32_t reader_thread_number(const struct reader *reader, size_t thread) { return reader->cursors[thread].number; }
 
@@ -297,7 +301,7 @@ uint64_t reader_end(const struct reader *reader)
     uint64_t ticks = 0;
     for (size_t i = 0; i < reader->index.n_refs; i++) {
         const struct block_ref *ref = &reader->index.refs[i];
-        if (symbols_is_ledger(reader->index.symbols, ref->thread))
+        if (symbols_is_of_recorder(reader->index.symbols, ref->thread))
             continue;
         uint64_t end = ref->end_ticks > ref->begin_ticks ? ref->end_ticks : ref->begin_ticks;
         if (end > ticks)
@@ -359,7 +363,7 @@ bool reader_find_outline(const struct reader *reader, size_t i, struct reader_ou
     *outline = (struct reader_outline){ ref->thread, ref->n_records,
                                         (uint32_t)ref->n_records - (uint32_t)ref->n_open, ref->begin_ticks,
                                         ref->end_ticks, ref->is_chunk,
-                                        symbols_is_ledger(reader->index.symbols, ref->thread) };
+                                        symbols_is_of_recorder(reader->index.symbols, ref->thread) };
     return true;
 }
 
@@ -580,10 +584,9 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
 
 /* ---- the ledger ---- */
 
-/* Finds the blocks of the ledger. Returns how many there are. */
-static size_t find_ledger_blocks(const struct index *index, struct block_ref **first)
+/* Finds the blocks with the number of a ledger, or of samples. Returns how many there are. */
+static size_t find_blocks_of(const struct index *index, uint32_t number, struct block_ref **first)
 {
-    uint32_t number = symbols_ledger(index->symbols);
     size_t at = 0, n = 0;
     while (at < index->n_refs && index->refs[at].thread != number)
         at++;
@@ -677,7 +680,7 @@ static int read_ledger(struct reader *reader, struct pnr_err *err)
     bool is_named = symbols_ledger(index->symbols);
     if (!is_named && !symbols_property(index->symbols, "max_overhead").bytes)
         return 0;
-    size_t n = find_ledger_blocks(index, &first);
+    size_t n = find_blocks_of(index, symbols_ledger(index->symbols), &first);
     struct cursor cursor = { .position = recovery_start(index) };
     ledger_init(&reader->ledger, is_named && has_whole_ledger(index, first, n));
     count_other_ledgers(reader);
@@ -686,5 +689,67 @@ static int read_ledger(struct reader *reader, struct pnr_err *err)
             return -1;
     if (n && is_torn_ledger(index) && !first[n - 1].is_last)
         ledger_lose(&reader->ledger);
+    return 0;
+}
+
+/* ---- the samples ---- */
+
+/* Counts the records of further samples, which mean nothing. */
+static void count_other_samples(struct reader *reader, uint32_t number)
+{
+    const struct index *index = &reader->index;
+    for (size_t i = 0; i < index->n_refs; i++)
+        if (index->refs[i].thread != number && symbols_is_samples(index->symbols, index->refs[i].thread))
+            reader->samples.n_unknown += index->refs[i].n_records;
+}
+
+static void add_samples_block(struct reader *reader, const struct pnr_block_header *header, bool continues)
+{
+    struct index *index = &reader->index;
+    samples_begin_block(&reader->samples, continues && !(header->flags & (PNR_BLOCK_RESYNC | PNR_BLOCK_PAUSED)));
+    for (uint32_t i = 0; i < header->n_records; i++) {
+        struct pnr_record record = index->blocks.records[i];
+        uint64_t ns = timeline_ns(&index->timeline, header->begin.ticks + pnr_record_ticks(record));
+        const struct pnr_name *thread = symbols_thread(index->symbols, pnr_record_function(record));
+        samples_add(&reader->samples, ns, record, thread && thread->index && thread->kind == PNR_THREAD_OWN);
+    }
+}
+
+/* Reads a block of the samples. continues: the block before it was read; then whether this one was. Returns 0, or -1 and
+ * fills err. */
+static int read_samples_block(struct reader *reader, struct cursor *cursor, struct block_ref *ref, bool *continues,
+                              struct pnr_err *err)
+{
+    struct pnr_block_header header;
+    struct pnr_err fault;
+    enum read_outcome outcome = read_ref(reader, cursor, ref, &header, &fault);
+    if (outcome == READ_RECORDS)
+        add_samples_block(reader, &header, *continues && !ref->is_after_hole);
+    else if (outcome == READ_DAMAGED)
+        skip_damaged(reader, cursor, ref, &fault);
+    else if (outcome == READ_EVICTED)
+        count_evicted(reader, cursor, ref);
+    *continues = outcome == READ_RECORDS;
+    reader->index.size.n_blocks++;
+    ref->is_read = true;
+    return outcome == READ_OUT_OF_MEMORY || reader->samples.is_out_of_memory ?
+        pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory") : 0;
+}
+
+static int read_samples(struct reader *reader, struct pnr_err *err)
+{
+    struct index *index = &reader->index;
+    struct block_ref *first;
+    uint32_t number = symbols_samples(index->symbols);
+    bool continues = true;
+    size_t n = find_blocks_of(index, number, &first);
+    if (!number)
+        return 0;
+    struct cursor cursor = { .number = number, .position = recovery_start(index) };
+    samples_init(&reader->samples);
+    count_other_samples(reader, number);
+    for (size_t i = 0; i < n; i++)
+        if (read_samples_block(reader, &cursor, &first[i], &continues, err) < 0)
+            return -1;
     return 0;
 }

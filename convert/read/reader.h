@@ -33,6 +33,7 @@
 #include "format/record.h"
 #include "ledger.h"
 #include "placing.h"
+#include "samples.h"
 #include "symbols.h"
 #include "timeline.h"
 
@@ -112,7 +113,10 @@ bool reader_is_sparse(const struct reader *reader);
 /* What the process's ledger says, as far as it can be read; its `exists` is false for a process without one. */
 const struct ledger *reader_ledger(const struct reader *reader);
 
-/* Threads are counted from 0 here, in the order of their numbers in the capture, without the ledger. */
+/* What the process's samples say; its `exists` is false for a process without them. */
+const struct samples *reader_samples(const struct reader *reader);
+
+/* Threads are counted from 0 here, in the order of their numbers in the capture, without ledger and samples. */
 size_t reader_n_threads(const struct reader *reader);
 uint32_t reader_thread_number(const struct reader *reader, size_t thread);
 
@@ -138,7 +142,7 @@ struct reader_outline {
     uint32_t n_records, n_events;       /* the latter without the leading OPEN records */
     uint64_t begin_ticks, end_ticks;
     bool is_live;                       /* it was in the live mapping when the reader was opened */
-    bool is_ledger;                     /* it is a block of the ledger, not of a thread */
+    bool is_of_recorder;                /* it is a block of the ledger or of the samples, and of no thread */
 };
 
 /* Finds the outline of block i, from 0, in the order of threads and sequences. Returns false when there is none. */

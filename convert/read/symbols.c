@@ -249,13 +249,27 @@ bool symbols_is_ledger(const struct symbols *symbols, uint32_t number)
     return entry && entry->kind == PNR_THREAD_LEDGER;
 }
 
-uint32_t symbols_ledger(const struct symbols *symbols)
+bool symbols_is_samples(const struct symbols *symbols, uint32_t number)
+{
+    const struct pnr_name *entry = symbols_thread(symbols, number);
+    return entry && entry->kind == PNR_THREAD_SAMPLES;
+}
+
+bool symbols_is_of_recorder(const struct symbols *symbols, uint32_t number)
+{
+    return symbols_is_ledger(symbols, number) || symbols_is_samples(symbols, number);
+}
+
+static uint32_t find_first_thread(const struct symbols *symbols, enum pnr_thread_kind kind)
 {
     size_t i = 0;
-    while (i < symbols->n_threads && symbols->threads[i].kind != PNR_THREAD_LEDGER)
+    while (i < symbols->n_threads && symbols->threads[i].kind != kind)
         i++;
     return i < symbols->n_threads ? symbols->threads[i].index : 0;
 }
+
+uint32_t symbols_ledger(const struct symbols *symbols) { return find_first_thread(symbols, PNR_THREAD_LEDGER); }
+uint32_t symbols_samples(const struct symbols *symbols) { return find_first_thread(symbols, PNR_THREAD_SAMPLES); }
 
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key)
 {

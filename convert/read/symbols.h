@@ -66,6 +66,13 @@ bool symbols_is_ledger(const struct symbols *symbols, uint32_t number);
 /* The number of the ledger that counts: the lowest one, should there be several; 0 if there is none. */
 uint32_t symbols_ledger(const struct symbols *symbols);
 
+/* True for the number of samples: what the recorder saw of threads, and no thread. symbols_samples: those that count. */
+bool symbols_is_samples(const struct symbols *symbols, uint32_t number);
+uint32_t symbols_samples(const struct symbols *symbols);
+
+/* True for the number of a ledger, or of samples. */
+bool symbols_is_of_recorder(const struct symbols *symbols, uint32_t number);
+
 /* Finds the latest value of a property; without bytes when the property is absent. Borrowed. */
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key);
 

@@ -71,7 +71,7 @@ static void reveal_process(struct lazy_metadata *lazy)
         lazy->next->process(lazy->next, &lazy->process);
     lazy->holds_process = false;
     for (size_t i = 0; i < lazy->n_events; i++)
-        lazy->next->ledger_event(lazy->next, &lazy->events[i]);
+        lazy->next->recorder_event(lazy->next, &lazy->events[i]);
     lazy->n_events = 0;
 }
 
@@ -113,13 +113,13 @@ static void lazy_hiding_slice(struct sink *sink, const struct slice *slice, cons
 }
 
 /* The ledger alone does not reveal its process. */
-static void lazy_ledger_event(struct sink *sink, const struct sink_ledger_event *event)
+static void lazy_recorder_event(struct sink *sink, const struct sink_recorder_event *event)
 {
     struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
     if (lazy->sink.is_broken)
         return;
     if (!lazy->holds_process)
-        lazy->next->ledger_event(lazy->next, event);
+        lazy->next->recorder_event(lazy->next, event);
     else if (pnr_array_reserve(&lazy->events, &lazy->event_capacity, lazy->n_events + 1) < 0)
         fail_lazy(lazy);
     else
@@ -189,7 +189,7 @@ void lazy_metadata_init(struct lazy_metadata *lazy, struct sink *next)
                   .remark = lazy_remark,
                   .flow_event = next->flow_event ? lazy_flow_event : NULL, .enter = next->enter ? lazy_enter : NULL,
                   .hiding_slice = next->hiding_slice ? lazy_hiding_slice : NULL,
-                  .ledger_event = next->ledger_event ? lazy_ledger_event : NULL,
+                  .recorder_event = next->recorder_event ? lazy_recorder_event : NULL,
                   .resume = next->resume ? lazy_resume : NULL, .task = next->task ? lazy_task : NULL },
         .next = next,
     };

@@ -27,7 +27,7 @@ struct lazy_metadata {
     bool holds_process;                 /* the next sink does not know the process yet */
     struct lazy_thread *threads;        /* of the process; owned */
     size_t n, capacity;
-    struct sink_ledger_event *events;   /* of the process's ledger, while the process is held back; owned */
+    struct sink_recorder_event *events;   /* of the process's ledger, while the process is held back; owned */
     size_t n_events, event_capacity;
     uint64_t n_threads;                 /* that the next sink knows, in all processes, without greenlets */
     bool is_out_of_memory;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/read/samples.h"
 #include "convert/read/symbols.h"
 #include "format/kinds.h"
 #include "format/values.h"
@@ -88,6 +89,8 @@ struct sink_process {
     bool has_ledger;                    /* what is muted some time is known */
     bool is_sparse;                     /* slices may be inexact */
     bool has_labels;                    /* the program may have reported something */
+    const struct samples *samples;      /* borrowed as symbols; NULL: it has none, or times are logical */
+    uint64_t zero_ns;                   /* CLOCK_MONOTONIC at the start of the trace, for samples */
 };
 
 struct sink_thread {
@@ -96,20 +99,32 @@ struct sink_thread {
     uint32_t order;
     struct pnr_string name;
     bool is_greenlet;                   /* a stack of its own in a thread */
+    uint32_t sampled;                   /* by which number samples know the thread that it is, or runs in; 0: not known */
 };
 
-enum sink_ledger_kind {
+enum sink_recorder_kind {
     SINK_COST,                          /* what recording cost: from ns on, until the next of these */
     SINK_MUTED,                         /* how many functions are muted, from ns on */
-    SINK_WINDOW, SINK_WINDOW_END        /* what is muted is recorded from here on; ... until here */
+    SINK_WINDOW, SINK_WINDOW_END,       /* what is muted is recorded from here on; ... until here */
+    SINK_RAN, SINK_QUEUED, SINK_HELD_GIL,       /* how much of the time a thread did, from ns on: sampled */
+    SINK_MEMORY, SINK_CHUNKS            /* at ns: bytes of the process in memory; chunks in use */
 };
 
-struct sink_ledger_event {
+struct sink_recorder_event {
     uint64_t ns;
-    enum sink_ledger_kind kind;
-    double value;                       /* COST: percent of the CPU time; MUTED: how many */
+    enum sink_recorder_kind kind;
+    double value;                       /* COST: percent of the CPU time; of threads: of the time; MUTED: how many */
     double budget;                      /* COST: percent; 0 = not known */
+    uint32_t tid;                       /* of threads */
+    struct pnr_string thread_name;
 };
+
+/* Returns the name of a counter of samples; NULL for other events. */
+static inline const char *sink_counter_name(enum sink_recorder_kind kind)
+{
+    return kind == SINK_RAN ? "ran, %" : kind == SINK_QUEUED ? "queued, %" : kind == SINK_HELD_GIL ? "GIL, %" :
+           kind == SINK_MEMORY ? "memory, bytes" : kind == SINK_CHUNKS ? "chunks in use" : NULL;
+}
 
 struct sink {
     /* Called before everything that belongs to the process. */
@@ -120,8 +135,9 @@ struct sink {
     void (*slice)(struct sink *sink, const struct slice *slice);
     /* Called instead of slice() for a slice that hides calls of n muted functions; NULL: slice() is called. */
     void (*hiding_slice)(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n);
-    /* Called for each event of the process's ledger in the selected time, in the order of time. */
-    void (*ledger_event)(struct sink *sink, const struct sink_ledger_event *event);
+    /* Called for what the recorder saw of the process in the selected time: each event of its ledger, in the order of
+     * time; and at its end what was sampled, thread by thread. */
+    void (*recorder_event)(struct sink *sink, const struct sink_recorder_event *event);
     /* Called for an instant event, which has no length. */
     void (*instant)(struct sink *sink, uint32_t thread, uint64_t ns, const char *text);
     /* Called for what the program reported, except for spans, which are slices, and flows. */

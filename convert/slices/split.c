@@ -106,7 +106,7 @@ static void add_process(struct split *split, struct reader *reader, uint64_t zer
     struct reader_outline first = { .thread = 0 }, next;
     size_t n = 0;
     for (size_t i = 0; reader_find_outline(reader, i, &next); i++) {
-        if (next.is_ledger)
+        if (next.is_of_recorder)
             continue;
         if (n > 0 && n < n_joined && next.thread == first.thread) {
             n++;

@@ -20,13 +20,16 @@ struct tree_slot {
 struct thread {
     uint32_t function;                  /* the root's */
     uint32_t node;                      /* 0 = not yet */
+    uint32_t sampled;                   /* as in struct sink_thread */
 };
 
 struct call_tree_state {
     bool has_roots;
     struct pnr_table by_stack, by_name; /* of struct tree_slot */
     size_t node_capacity, function_capacity;
-    const struct symbols *symbols;      /* of the present process; borrowed */
+    const struct symbols *symbols;      /* of the present process; borrowed, like the next */
+    const struct samples *samples;      /* or NULL */
+    uint64_t zero_ns;
     uint32_t *known;                    /* by function number - 1: index in the tree + 1, 0 = not yet; owned */
     uint32_t process;                   /* the root's function */
     struct thread *threads;             /* of the present process; owned */
@@ -197,6 +200,8 @@ static void begin_tree_process(struct sink *sink, const struct sink_process *pro
     struct call_tree_state *state = tree->state;
     forget_tree_process(state);
     state->symbols = process->symbols;
+    state->samples = process->samples;
+    state->zero_ns = process->zero_ns;
     state->known = calloc((size_t)process->symbols->n_functions + 1, sizeof *state->known);
     if (!state->known)
         fail_tree(tree);
@@ -209,17 +214,19 @@ static void begin_tree_thread(struct sink *sink, const struct sink_thread *threa
     static const char greenlets[] = "greenlets";
     struct call_tree *tree = (struct call_tree *)sink;
     struct call_tree_state *state = tree->state;
-    if (!state->has_roots || sink->is_broken)
+    if (sink->is_broken || !(state->has_roots || state->samples))
         return;
     if (pnr_array_reserve(&state->threads, &state->n_threads, (size_t)thread->thread + 1) < 0) {
         fail_tree(tree);
         return;
     }
+    state->threads[thread->thread] = (struct thread){ .sampled = thread->sampled };
+    if (!state->has_roots)
+        return;
     struct pnr_string name = thread->name;
     if (thread->is_greenlet)
         name = (struct pnr_string){ greenlets, sizeof greenlets - 1 };
-    uint32_t function = find_named_function(tree, name.bytes, name.size, CALL_ROOT);
-    state->threads[thread->thread] = (struct thread){ function, 0 };
+    state->threads[thread->thread].function = find_named_function(tree, name.bytes, name.size, CALL_ROOT);
 }
 
 /* Returns the node that contains the thread's outermost slices. */
@@ -244,6 +251,21 @@ static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, 
                                                    : tree_subject(tree, subject));
 }
 
+void spent_time_add(struct spent_time *sum, const struct spent_time *spent)
+{
+    sum->known_ns += spent->known_ns;
+    for (int what = 0; what < SAMPLES_WHATS; what++)
+        sum->ns[what] += spent->ns[what];
+}
+
+/* Adds what the thread spent in the slice. */
+static void count_spent(const struct call_tree_state *state, struct call_node *node, const struct slice *slice)
+{
+    struct spent_time spent = samples_spent(state->samples, state->threads[slice->thread].sampled,
+                                            state->zero_ns + slice->begin_ns, state->zero_ns + slice->end_ns);
+    spent_time_add(&node->spent, &spent);
+}
+
 static void count_slice(struct sink *sink, const struct slice *slice)
 {
     struct call_tree *tree = (struct call_tree *)sink;
@@ -257,6 +279,8 @@ static void count_slice(struct sink *sink, const struct slice *slice)
     node->total_ns += ns;
     if (ns > node->max_ns)
         node->max_ns = ns;
+    if (tree->state->samples && !sink->is_broken)
+        count_spent(tree->state, node, slice);
     if (durations_add(&tree->functions[node->function].durations, ns) < 0)
         fail_tree(tree);
 }
@@ -390,6 +414,27 @@ uint64_t call_tree_self(const struct call_tree *tree, uint32_t node)
             break;
     }
     return tree->nodes[node].total_ns > inside ? tree->nodes[node].total_ns - inside : 0;
+}
+
+static uint64_t without(uint64_t all, uint64_t part)
+{
+    return all > part ? all - part : 0;
+}
+
+struct spent_time call_tree_self_spent(const struct call_tree *tree, uint32_t node)
+{
+    struct spent_time self = tree->nodes[node].spent, inside = { .known_ns = 0 };
+    uint32_t last = tree->nodes[node].last_child;
+    for (uint32_t child = last; child;) {
+        spent_time_add(&inside, &tree->nodes[child].spent);
+        child = tree->nodes[child].next;
+        if (child == last)
+            break;
+    }
+    self.known_ns = without(self.known_ns, inside.known_ns);
+    for (int what = 0; what < SAMPLES_WHATS; what++)
+        self.ns[what] = without(self.ns[what], inside.ns[what]);
+    return self;
 }
 
 size_t call_tree_name_size(const struct call_function *function)

@@ -53,6 +53,7 @@ struct call_node {
     uint64_t calls;
     uint64_t total_ns, max_ns;          /* of them together; of the longest */
     double estimated_calls, estimated_ns;       /* before call_tree_settle() */
+    struct spent_time spent;            /* in them, as far as their threads were sampled */
 };
 
 struct call_tree {
@@ -88,6 +89,11 @@ uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node);
 
 /* Returns the node's time without that of its children. */
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node);
+
+/* Returns what was spent in the node without its children. */
+struct spent_time call_tree_self_spent(const struct call_tree *tree, uint32_t node);
+
+void spent_time_add(struct spent_time *sum, const struct spent_time *spent);
 
 /* Puts the function's full name: `~` if its calls are estimated, module, `.`, name. Returns the end of the bytes,
  * call_tree_name_size() at most. */

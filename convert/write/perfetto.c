@@ -675,16 +675,24 @@ static void put_instant_remark(struct trace *trace, const struct sink_remark *re
     trace->n_events++;
 }
 
-/* Adds the packet that describes the track of a counter: it is named by the label and the key. */
-static void put_counter_track(struct trace *trace, uint64_t track, struct pnr_string label, struct pnr_string key)
+static const struct pnr_string none = { "", 0 };
+
+/* Adds the packet that describes the track of a counter. label: or the name of a thread; may be empty, like id: that
+ * thread's. */
+static void put_counter_track(struct trace *trace, uint64_t track, struct pnr_string label, struct pnr_string id,
+                              struct pnr_string key)
 {
-    char *packet = begin_packet(trace, string_size(label) + string_size(key));
+    char *packet = begin_packet(trace, string_size(label) + string_size(id) + string_size(key));
     if (!packet)
         return;
     char *body = begin_message(put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace)), PACKET_TRACK);
     char *name = begin_message(put_varint_field(body, TRACK_UUID, track), TRACK_NAME);
     char *to = text_put_utf8(name, label);
-    *to++ = ' ';
+    if (label.size)
+        *to++ = ' ';
+    to = text_put_utf8(to, id);
+    if (id.size)
+        *to++ = ' ';
     to = text_put_utf8(to, key);
     end_message(name, to);
     to = put_varint_field(to, TRACK_PARENT, ((const struct perfetto *)trace)->track);
@@ -694,15 +702,21 @@ static void put_counter_track(struct trace *trace, uint64_t track, struct pnr_st
     end_packet(trace, packet, counter);
 }
 
+/* Finds the counter of a label, or a thread, with that key. A new one has no track yet. Returns NULL when out of memory. */
+static struct counter *find_counter(const struct trace *trace, uint64_t owner, struct pnr_string key)
+{
+    struct perfetto *perfetto = (struct perfetto *)trace;
+    uint64_t secret = perfetto->counters.secret;
+    uint64_t hash = pnr_table_hash(secret, (uint64_t)sequence_of(trace) << 32 | (uint32_t)owner);
+    hash = pnr_table_hash(hash ^ secret, pnr_check(key.bytes, key.size) ^ owner >> 32);
+    return pnr_table_add(&perfetto->counters, hash + !hash);
+}
+
 /* Finds the track of a counter, which is described when it is first needed; 0 when out of memory. */
 static uint64_t counter_track(struct trace *trace, uint32_t label, const struct pnr_value *value)
 {
-    struct perfetto *perfetto = (struct perfetto *)trace;
     struct pnr_string key = symbols_key(trace->symbols, value);
-    uint64_t secret = perfetto->counters.secret;
-    uint64_t hash = pnr_table_hash(secret, (uint64_t)sequence_of(trace) << 32 | label);
-    hash = pnr_table_hash(hash ^ secret, pnr_check(key.bytes, key.size));
-    struct counter *counter = pnr_table_add(&perfetto->counters, hash + !hash);
+    struct counter *counter = find_counter(trace, label, key);
     if (!counter)
         return 0;
     if (!counter->track) {
@@ -710,8 +724,27 @@ static uint64_t counter_track(struct trace *trace, uint32_t label, const struct 
         char text[48];
         struct pnr_string unknown = {
             text, (uint32_t)snprintf(text, sizeof text, "[unknown function %" PRIu32 "]", label) };
-        counter->track = COUNTER_TRACK_BASE + perfetto->counters.n;
-        put_counter_track(trace, counter->track, symbol ? symbol->name : unknown, key);
+        counter->track = COUNTER_TRACK_BASE + ((const struct perfetto *)trace)->counters.n;
+        put_counter_track(trace, counter->track, symbol ? symbol->name : unknown, none, key);
+    }
+    return counter->track;
+}
+
+#define SAMPLED_COUNTER (UINT64_C(1) << 32)     /* besides a thread's id: its counter is of samples, and no label's */
+
+/* Finds the track of what was sampled, as counter_track does. */
+static uint64_t sampled_track(struct trace *trace, const struct sink_recorder_event *event)
+{
+    const char *what = sink_counter_name(event->kind);
+    struct pnr_string key = { what, (uint32_t)strlen(what) };
+    struct counter *counter = find_counter(trace, SAMPLED_COUNTER | event->tid, key);
+    if (!counter)
+        return 0;
+    if (!counter->track) {
+        char id[16];
+        struct pnr_string tid = { id, (uint32_t)snprintf(id, sizeof id, "%" PRIu32 ":", event->tid) };
+        counter->track = COUNTER_TRACK_BASE + ((const struct perfetto *)trace)->counters.n;
+        put_counter_track(trace, counter->track, event->thread_name, event->tid ? tid : none, key);
     }
     return counter->track;
 }
@@ -828,9 +861,21 @@ static void put_ledger_packet(struct trace *trace, enum ledger_track track, enum
     trace->n_events++;
 }
 
-static void perfetto_ledger_event(struct trace *trace, const struct sink_ledger_event *event)
+static void put_sampled(struct trace *trace, const struct sink_recorder_event *event)
+{
+    uint64_t track = sampled_track(trace, event);
+    bool is_whole = event->kind == SINK_MEMORY || event->kind == SINK_CHUNKS;
+    if (track)
+        put_counter_sample(trace, track, event->ns, &(struct pnr_value){
+            .type = is_whole ? PNR_VALUE_INTEGER : PNR_VALUE_FLOAT, .integer = (int64_t)event->value, .real = event->value });
+}
+
+static void perfetto_recorder_event(struct trace *trace, const struct sink_recorder_event *event)
 {
     switch (event->kind) {
+    case SINK_RAN: case SINK_QUEUED: case SINK_HELD_GIL: case SINK_MEMORY: case SINK_CHUNKS:
+        put_sampled(trace, event);
+        break;
     case SINK_COST:
         put_ledger_packet(trace, TRACK_COST, EVENT_COUNTER, event->ns, NULL, event->value);
         if (event->budget > 0)
@@ -1074,7 +1119,7 @@ const struct trace_format perfetto = {
     .unnamed_slice = unnamed_perfetto_slice,
     .detailed_slice = detailed_perfetto_slice,
     .remark = perfetto_remark,
-    .ledger_event = perfetto_ledger_event,
+    .recorder_event = perfetto_recorder_event,
     .instant = perfetto_instant,
     .prepare = prepare_perfetto_function,
     .render = render_packets,

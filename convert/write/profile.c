@@ -60,6 +60,7 @@ static int enter_node_lines(struct profile_maker *maker, uint32_t node)
 {
     const struct call_node *from = &maker->tree->nodes[node];
     uint64_t self_ns = call_tree_self(maker->tree, node);
+    struct spent_time self_spent = call_tree_self_spent(maker->tree, node);
     size_t at[2];
     int n = find_node_lines(maker, node, at);
     for (int i = 0; i < n; i++) {
@@ -67,9 +68,11 @@ static int enter_node_lines(struct profile_maker *maker, uint32_t node)
         if (line->n_open++ == 0) {
             line->primitive_calls += from->calls;
             line->cumulative_ns += from->total_ns;
+            spent_time_add(&line->cumulative_spent, &from->spent);
         }
         line->calls += from->calls;
         line->self_ns += self_ns;
+        spent_time_add(&line->self_spent, &self_spent);
         line->sum_ns += from->total_ns;
         if (from->max_ns > line->max_ns)
             line->max_ns = from->max_ns;

@@ -16,6 +16,7 @@ struct profile_line {
     uint32_t n_open;                    /* while it is made */
     uint64_t calls, primitive_calls;
     uint64_t self_ns, cumulative_ns;
+    struct spent_time self_spent, cumulative_spent;
     uint64_t sum_ns, max_ns;            /* of all calls, also of those nested in another one of the function */
 };
 

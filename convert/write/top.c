@@ -48,6 +48,19 @@ uint64_t top_percentile(const struct profile_line *line, const struct call_funct
     return ns < line->max_ns ? ns : line->max_ns;
 }
 
+static uint64_t waited_ns(const struct spent_time *spent)
+{
+    uint64_t others = spent->ns[SAMPLES_RAN] + spent->ns[SAMPLES_QUEUED];
+    return spent->known_ns > others ? spent->known_ns - others : 0;
+}
+
+static void put_json_spent(struct writer *writer, const char *key, const struct spent_time *spent)
+{
+    writer_format(writer, "%s\":{\"known_ns\":%" PRIu64 ",\"ran_ns\":%" PRIu64 ",\"queued_ns\":%" PRIu64
+                  ",\"waited_ns\":%" PRIu64 ",\"held_gil_ns\":%" PRIu64 "}", key, spent->known_ns,
+                  spent->ns[SAMPLES_RAN], spent->ns[SAMPLES_QUEUED], waited_ns(spent), spent->ns[SAMPLES_HELD]);
+}
+
 int top_put_function(struct writer *writer, const struct call_tree *tree, const struct profile_line *line)
 {
     const struct call_function *function = &tree->functions[line->group];
@@ -67,6 +80,11 @@ int top_put_function(struct writer *writer, const struct call_tree *tree, const 
     if (top_is_continuable(function))
         writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
                       function->n_frames, line->sum_ns, function->suspended_ns);
+    if (line->cumulative_spent.known_ns) {
+        put_json_spent(writer, ",\"sampled\":{\"self", &line->self_spent);
+        put_json_spent(writer, ",\"total", &line->cumulative_spent);
+        writer_format(writer, "}");
+    }
     writer_format(writer, "}");
     return 0;
 }
@@ -87,14 +105,15 @@ static int put_json_profile(struct writer *writer, const struct call_tree *tree,
 
 /* ---- the table ---- */
 
-enum column { SELF, TOTAL, CALLS, MEAN, MAX, FLOWS, SUSPENDED, N_COLUMNS };
+enum column { SELF, TOTAL, CALLS, MEAN, MAX, RAN, QUEUED, WAITED, HELD, FLOWS, SUSPENDED, N_COLUMNS };
 
 typedef char cell[24];
 
 /* Columns for the name, however narrow the terminal is. */
 #define MIN_NAME_COLUMNS 12
 
-static const char *const heads[N_COLUMNS] = { "self", "total", "calls", "mean", "max", "chains", "suspended" };
+static const char *const heads[N_COLUMNS] = { "self", "total", "calls", "mean", "max", "ran", "queued", "waited", "GIL",
+                                               "chains", "suspended" };
 
 /* Writes a time with three digits and a unit. */
 static void format_time(cell to, uint64_t ns)
@@ -111,6 +130,23 @@ static void format_time(cell to, uint64_t ns)
     snprintf(to, sizeof(cell), "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit]);
 }
 
+static void format_share(cell to, uint64_t ns, const struct spent_time *spent)
+{
+    snprintf(to, sizeof(cell), "%.0f%%", 100 * (double)ns / (double)spent->known_ns);
+}
+
+/* Writes the shares of the self time; none where nothing is known of it. */
+static void format_shares(cell row[N_COLUMNS], const struct spent_time *spent)
+{
+    row[RAN][0] = row[QUEUED][0] = row[WAITED][0] = row[HELD][0] = 0;
+    if (!spent->known_ns)
+        return;
+    format_share(row[RAN], spent->ns[SAMPLES_RAN], spent);
+    format_share(row[QUEUED], spent->ns[SAMPLES_QUEUED], spent);
+    format_share(row[WAITED], waited_ns(spent), spent);
+    format_share(row[HELD], spent->ns[SAMPLES_HELD], spent);
+}
+
 static void format_row(cell row[N_COLUMNS], const struct profile_line *line, const struct call_function *function)
 {
     format_time(row[SELF], line->self_ns);
@@ -120,6 +156,7 @@ static void format_row(cell row[N_COLUMNS], const struct profile_line *line, con
     row[MAX][0] = 0;                    /* of estimated calls none is known */
     if (function->type != CALL_ESTIMATED)
         format_time(row[MAX], line->max_ns);
+    format_shares(row, &line->self_spent);
     if (!top_is_continuable(function)) {
         row[FLOWS][0] = row[SUSPENDED][0] = 0;
         return;
@@ -171,19 +208,27 @@ static int put_table_name(struct writer *writer, const struct call_function *fun
     return 0;
 }
 
+static bool is_shown(int column, bool has_samples, bool has_flows)
+{
+    return column < RAN || (column < FLOWS ? has_samples : has_flows);
+}
+
 static int put_table_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
                              size_t columns)
 {
     cell rows[TOP_MAX_LINES][N_COLUMNS], others;
     size_t n = profile->n < TOP_MAX_LINES ? profile->n : TOP_MAX_LINES, widths[N_COLUMNS], used = 0;
     uint64_t others_ns = 0;
-    bool has_flows = false;
+    bool has_flows = false, has_samples = false;
     for (size_t i = 0; i < n; i++) {
         const struct call_function *function = &tree->functions[profile->lines[i].group];
         format_row(rows[i], &profile->lines[i], function);
         has_flows |= top_is_continuable(function);
+        has_samples |= profile->lines[i].self_spent.known_ns > 0;
     }
-    for (int column = 0; column < (has_flows ? N_COLUMNS : FLOWS); column++) {
+    for (int column = 0; column < N_COLUMNS; column++) {
+        if (!is_shown(column, has_samples, has_flows))
+            continue;
         widths[column] = strlen(heads[column]);
         for (size_t i = 0; i < n; i++) {
             if (strlen(rows[i][column]) > widths[column])
@@ -194,8 +239,9 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
     }
     writer_format(writer, "function\n");
     for (size_t i = 0; i < n; i++) {
-        for (int column = 0; column < (has_flows ? N_COLUMNS : FLOWS); column++)
-            writer_format(writer, "%*s  ", (int)widths[column], rows[i][column]);
+        for (int column = 0; column < N_COLUMNS; column++)
+            if (is_shown(column, has_samples, has_flows))
+                writer_format(writer, "%*s  ", (int)widths[column], rows[i][column]);
         if (put_table_name(writer, &tree->functions[profile->lines[i].group],
                            columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
             return -1;
@@ -219,11 +265,26 @@ int top_make(struct profile *profile, const struct call_tree *tree)
     return 0;
 }
 
+/* Removes the functions that mostly waited in their own time. */
+static void leave_out_waiting(struct profile *profile)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < profile->n; i++) {
+        const struct spent_time *self = &profile->lines[i].self_spent;
+        uint64_t busy_ns = self->ns[SAMPLES_RAN] + self->ns[SAMPLES_QUEUED];
+        if (!self->known_ns || busy_ns >= self->known_ns / TOP_BUSY_PART)
+            profile->lines[n++] = profile->lines[i];
+    }
+    profile->n = n;
+}
+
 int top_write(const struct call_tree *tree, const struct top_form *form, struct writer *writer)
 {
     struct profile profile;
     if (top_make(&profile, tree) < 0)
         return -1;
+    if (form->is_busy)
+        leave_out_waiting(&profile);
     int result = form->is_json ? put_json_profile(writer, tree, &profile, form->n_lost)
                                : put_table_profile(writer, tree, &profile, form->columns);
     profile_clear(&profile);

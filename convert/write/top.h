@@ -12,8 +12,12 @@
 /* Functions in the table. */
 #define TOP_MAX_LINES 30
 
+/* With is_busy a function needs this part of its time on a processor, or ready for one. */
+#define TOP_BUSY_PART 10
+
 struct top_form {
     bool is_json;
+    bool is_busy;                       /* functions that only waited are left out, as far as that is known */
     size_t columns;                     /* of the table; longer names are cut; 0 = any */
     uint64_t n_lost;                    /* events, for the JSON */
 };

@@ -306,10 +306,10 @@ static void add_hiding_slice(struct sink *sink, const struct slice *slice, const
     free(sorted);
 }
 
-static void add_ledger_event(struct sink *sink, const struct sink_ledger_event *event)
+static void add_recorder_event(struct sink *sink, const struct sink_recorder_event *event)
 {
     struct trace *trace = (struct trace *)sink;
-    trace->format->ledger_event(trace, event);
+    trace->format->recorder_event(trace, event);
 }
 
 /* ---- other events ---- */
@@ -422,7 +422,7 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
         trace->batches[trace->n_batches] = batch;
     }
     trace->sink = (struct sink){ .process = begin_trace_process, .thread = begin_trace_thread, .slice = add_slice,
-                                 .hiding_slice = add_hiding_slice, .ledger_event = add_ledger_event,
+                                 .hiding_slice = add_hiding_slice, .recorder_event = add_recorder_event,
                                  .instant = add_instant_event, .remark = add_remark, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;

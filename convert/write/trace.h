@@ -125,7 +125,7 @@ struct trace_format {
                            struct pnr_string hides);
     /* function: the label. */
     void (*remark)(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function);
-    void (*ledger_event)(struct trace *trace, const struct sink_ledger_event *event);
+    void (*recorder_event)(struct trace *trace, const struct sink_recorder_event *event);
     void (*instant)(struct trace *trace, uint32_t thread, uint64_t ns, const char *text);
     /* Returns 0, or -1 when out of memory. */
     int (*prepare)(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function);

@@ -394,10 +394,31 @@ static char *put_json_process(char *to, const struct trace *trace, uint64_t ns)
     return to + sprintf(to, ",\"pid\":%" PRIu32, ((const struct trace_json *)trace)->pid);
 }
 
+/* Each thread has a counter of its own for what was sampled of it, as its figures change at times of their own. */
+static void put_json_sampled(struct trace *trace, const struct sink_recorder_event *event)
+{
+    char *to = begin_json_event(trace, escaped_size(event->thread_name));
+    if (!to)
+        return;
+    to = PUT(to, "{\"name\":\"");
+    if (event->thread_name.size) {
+        to = text_put_json(to, event->thread_name);
+        to += sprintf(to, " %" PRIu32 ": ", event->tid);
+    }
+    to = PUT(put_text(to, sink_counter_name(event->kind)), "\",\"cat\":\"sample\",\"ph\":\"C\"");
+    to = put_json_process(to, trace, event->ns);
+    to += sprintf(to, ",\"args\":{\"value\":%.*f}}", event->thread_name.size ? 1 : 0, event->value);
+    trace_end_bytes(trace, to);
+}
+
 /* Windows are async events, which viewers show in a row of their own; the others are counters. Viewers join async events
  * with one id, also of two processes. */
-static void json_ledger_event(struct trace *trace, const struct sink_ledger_event *event)
+static void json_recorder_event(struct trace *trace, const struct sink_recorder_event *event)
 {
+    if (sink_counter_name(event->kind)) {
+        put_json_sampled(trace, event);
+        return;
+    }
     char *to = begin_json_event(trace, 0);
     bool is_window = event->kind == SINK_WINDOW || event->kind == SINK_WINDOW_END;
     uint32_t pid = ((const struct trace_json *)trace)->pid;
@@ -561,7 +582,7 @@ const struct trace_format trace_json = {
     .unnamed_slice = unnamed_json_slice,
     .detailed_slice = detailed_json_slice,
     .remark = json_remark,
-    .ledger_event = json_ledger_event,
+    .recorder_event = json_recorder_event,
     .instant = json_instant,
     .prepare = prepare_json_function,
     .render = render_json,

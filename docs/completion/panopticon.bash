@@ -10,7 +10,7 @@ _panopticon_rec() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --exceptions --gc --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --exceptions --gc --samples --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -21,7 +21,7 @@ _panopticon_convert() {
     case $before in
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --busy --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -35,7 +35,7 @@ _panopticon_record() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --exceptions --gc --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --exceptions --gc --samples --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -49,7 +49,7 @@ _panopticon_attach() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--for --library -o --output --force -q --quiet --c-calls --exceptions --gc --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--for --library -o --output --force -q --quiet --c-calls --exceptions --gc --samples --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -71,7 +71,7 @@ _panopticon_view() {
         --viewer) COMPREPLY=($(compgen -W "perfetto catapult" -- "$word")); return ;;
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --busy --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 

@@ -11,6 +11,7 @@ _panopticon_rec() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--samples=[sample threads every DURATION]:DURATION:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -49,6 +50,7 @@ _panopticon_convert() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--busy[with --top\: without what only waited]' \
         '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
@@ -79,6 +81,7 @@ _panopticon_record() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--samples=[sample threads every DURATION]:DURATION:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -113,6 +116,7 @@ _panopticon_attach() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--samples=[sample threads every DURATION]:DURATION:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -158,6 +162,7 @@ _panopticon_view() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--busy[with --top\: without what only waited]' \
         '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
@@ -205,6 +210,7 @@ _panopticon_merge() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--busy[with --top\: without what only waited]' \
         '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \

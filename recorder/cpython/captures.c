@@ -94,11 +94,13 @@ static void add_wanted(struct rec_wanted *wanted, const struct rec_options *opti
     wanted->c_calls |= options->c_calls != 0;
     wanted->exceptions |= options->exceptions != 0;
     wanted->collections |= options->collections != 0;
+    if (options->samples_ns && (!wanted->samples_ns || options->samples_ns < wanted->samples_ns))
+        wanted->samples_ns = options->samples_ns;
 }
 
 struct rec_wanted rec_captures_wanted(void)
 {
-    struct rec_wanted wanted = { false, false, false };
+    struct rec_wanted wanted = { .c_calls = false };
     add_wanted(&wanted, &rec_captures.written.options);
     for (struct rec_capture *region = rec_captures.newest; region; region = region->older)
         add_wanted(&wanted, &region->options);

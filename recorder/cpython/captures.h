@@ -73,6 +73,7 @@ int rec_captures_count_lifting(void);
 /* What some capture wants, beyond the calls of Python functions. */
 struct rec_wanted {
     bool c_calls, exceptions, collections;
+    uint64_t samples_ns;                /* the shortest period; 0: no samples */
 };
 struct rec_wanted rec_captures_wanted(void);
 

@@ -16,9 +16,11 @@
 #define REC_INTERNALS_H
 
 #include <internal/pycore_ceval.h>
+#include <internal/pycore_runtime.h>
 #include <opcode.h>
 
 #include "layout.h"
+#include "../../format/record.h"
 
 typedef struct _PyInterpreterFrame cpython_frame;
 
@@ -496,6 +498,27 @@ static inline bool cpython_is_yielding(const cpython_frame *f)
 /* Where the interpreter has the list of which gc.callbacks is another reference (Include/internal/pycore_gc.h, struct
  * _gc_runtime_state). Releases may move the field: the caller compares what is there with gc.callbacks. */
 static inline PyObject **cpython_gc_callbacks(PyInterpreterState *interp) { return &interp->gc.callbacks; }
+
+/* ---- the GIL ---- */
+
+/* Looks who holds the GIL of an interpreter, without having it. Both fields are written by the thread that takes it, one
+ * after the other (Python/ceval_gil.h, take_gil; from 3.12 on Python/ceval_gil.c), so the holder may be that of some
+ * nanoseconds before. A release may move them: the caller has looked before, when it was known who holds it. */
+static inline enum pnr_gil cpython_gil_look(PyInterpreterState *interp, const void **holder)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    struct _gil_runtime_state *gil = interp->ceval.gil;
+    if (!gil)
+        return PNR_GIL_UNKNOWN;
+#else
+    struct _gil_runtime_state *gil = &_PyRuntime.ceval.gil;
+    (void)interp;
+#endif
+    if (__atomic_load_n((int *)&gil->locked, __ATOMIC_ACQUIRE) != 1)
+        return PNR_GIL_FREE;
+    *holder = __atomic_load_n((void **)&gil->last_holder, __ATOMIC_RELAXED);
+    return PNR_GIL_HELD;
+}
 
 /* ---- running a program ---- */
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../retention.h"
+#include "../samples.h"
 
 enum option_type {
     TEXT,                               /* const char * */
@@ -24,6 +25,7 @@ static const struct option_row {
     { "c_calls", NUMBER, offsetof(struct rec_options, c_calls) },
     { "exceptions", NUMBER, offsetof(struct rec_options, exceptions) },
     { "gc", NUMBER, offsetof(struct rec_options, collections) },
+    { "samples", NUMBER, offsetof(struct rec_options, samples_ns) },
     { "engine", TEXT, offsetof(struct rec_options, engine) },
     { "filters", LIST, offsetof(struct rec_options, filters) },
     { "min_duration", NUMBER, offsetof(struct rec_options, min_duration_ns) },
@@ -88,6 +90,11 @@ int rec_options_parse(PyObject *dict, struct rec_options *options)
         const struct option_row *row = find_option_row(key);
         if (!row || !read_value(row, value, options))
             return -1;
+    }
+    if (options->samples_ns && options->samples_ns < REC_SAMPLES_MIN_NS) {
+        PyErr_Format(PyExc_ValueError, "panopticon: --samples: at least %dus lie between two samples",
+                     REC_SAMPLES_MIN_NS / 1000);
+        return -1;
     }
     if (!options->max_size || options->max_size >= REC_MIN_SIZE)
         return 0;

@@ -12,6 +12,7 @@ struct rec_options {
     unsigned long long c_calls, collections, exceptions, starts_paused, discards, follows_forks;         /* flags */
     unsigned long long has_sparse_clock;
     unsigned long long min_duration_ns, max_size, last_ns;                      /* 0: no limit */
+    unsigned long long samples_ns;      /* how often threads are sampled; 0: never */
     unsigned long long max_overhead_ppm;        /* the budget, in millionths of the CPU time; 0: none */
     int snapshots_exceptions;
     int snapshot_signal, toggle_signal; /* 0: none */

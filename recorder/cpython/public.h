@@ -110,6 +110,12 @@ static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*fun
     return (void)interp, Py_AddPendingCall(func, NULL);
 }
 
+/* The interface does not give who holds the GIL. */
+static inline enum pnr_gil cpython_gil_look(PyInterpreterState *interp, const void **holder)
+{
+    return (void)interp, (void)holder, PNR_GIL_UNKNOWN;
+}
+
 /* The program can see the recorder's own frames outwards of it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {

@@ -25,6 +25,7 @@
 #include "../fork_memory.h"
 #include "../incidents.h"
 #include "../machine.h"
+#include "../samples.h"
 #include "../survey.h"
 #include "../../format/capture.h"
 
@@ -206,9 +207,44 @@ static int set_exceptions(void)
     return 0;
 }
 
+/* Called by the drain's thread. */
+static enum pnr_gil look_at_gil(const void **holder)
+{
+    return cpython_gil_look(rec_threads.interp, holder);
+}
+
+static enum pnr_gil look_at_no_gil(const void **holder)
+{
+    (void)holder;
+    return PNR_GIL_UNKNOWN;
+}
+
+/* True when what is read as the GIL shows this thread, which has it. */
+static bool has_readable_gil(void)
+{
+    const void *holder = NULL;
+    return look_at_gil(&holder) == PNR_GIL_HELD && holder == PyThreadState_Get();
+}
+
+/* Begins samples, if a capture wants them. They go on until the recording ends. */
+static void set_samples(void)
+{
+    uint64_t period_ns = rec_captures_wanted().samples_ns;
+    if (!period_ns)
+        return;
+    rec_samples_begin(&(struct rec_samples_options){ period_ns, has_readable_gil() ? look_at_gil : look_at_no_gil });
+    for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older) {
+        const struct rec_thread *thread = rec_thread_of(buffer);
+        rec_samples_add(buffer->number, thread->native_id, thread->owner);
+    }
+    if (!rec_state_is(REC_PAUSED))
+        rec_samples_allow();
+}
+
 /* What captures may want beyond the engine's events. Returns 0, or -1 with an exception set. */
 static int set_sources(void)
 {
+    set_samples();
     return set_c_calls() == 0 && set_exceptions() == 0 ? set_collections() : -1;
 }
 
@@ -424,6 +460,7 @@ static bool join_capture(void)
         set_c_calls();
     }
     rec_exceptions_enter(REC_ENTER_CHILD);
+    set_samples();
     set_collections();
     start_control();
     return true;
@@ -553,11 +590,13 @@ static bool start_engine(PyObject *on_path)
         PyErr_NoMemory();
         return false;
     }
-    return set_collections() == 0 &&    /* first: it may import a module */
-           recording.engine->enter(REC_ENTER_START) == 0 &&
-           (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
-           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_exceptions() == 0 &&
-           !rec_session_is_closed();
+    bool has_begun = set_collections() == 0 &&  /* first: it may import a module */
+                     recording.engine->enter(REC_ENTER_START) == 0 &&
+                     (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
+                     (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_exceptions() == 0;
+    if (has_begun)
+        set_samples();
+    return has_begun && !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */

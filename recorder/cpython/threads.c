@@ -5,6 +5,7 @@
 
 #include "lives.h"
 #include "muted_frames.h"
+#include "../samples.h"
 
 #define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
@@ -519,6 +520,7 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     thread->owner = ts;
     thread->owner_id = ts->id;
     thread->native_id = (uint32_t)ts->native_thread_id;
+    rec_samples_add(thread->buffer.number, thread->native_id, ts);
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *object = thread_object(ts);
     if (object)
@@ -549,6 +551,7 @@ static void on_thread_begin(PyThreadState *ts, const cpython_frame *f, struct re
     if (!object)
         return;
     thread->native_id = (uint32_t)ts->native_thread_id;
+    rec_samples_add(thread->buffer.number, thread->native_id, ts);
     write_name_of(thread, object);
 }
 

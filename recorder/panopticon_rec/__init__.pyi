@@ -22,6 +22,7 @@ class _Options(TypedDict, total=False):
     c_calls: bool | None
     exceptions: bool | None
     gc: bool | None
+    samples: float | str | None
     engine: Literal["frame", "monitoring"] | None
     mine: bool | None
     filters: str | Iterable[str] | None

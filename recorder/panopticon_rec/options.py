@@ -197,6 +197,9 @@ OPTIONS = (
            "CPython 3.12 on."),
     Option("gc", FLAG, False, EVENTS, "record garbage collections",
            "Each is a slice of the thread that collects, with its generation and how many objects it found."),
+    Option("samples", DURATION, 0, EVENTS, "sample threads every DURATION",
+           "The recorder's own thread looks which thread holds the GIL, how long each thread ran or waited for a processor, "
+           "and how much memory the process has. `1ms` to `10ms` are of use.", shown="never"),
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
            "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame"),
     Option("mine", FLAG, False, EVENTS, "only code below the current directory",

@@ -15,7 +15,7 @@ import os
 import re
 import struct
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ RESYNC, DEEPER, LAST, PAUSED, SPARSE = 1, 2, 4, 8, 16
 SWITCH_OPEN, SWITCH_DEEPER, SWITCH_ADDED = 1, 2, 4
 OPEN_C_CALL = 1
 C_CALLS = 1                     # in MUTE, ADMIT and MUTED: only the function's calls of C functions
-TRACK, LEDGER = 1, 2            # kinds of threads
+TRACK, LEDGER, SAMPLES = 1, 2, 3    # kinds of threads
 FRAME_MAGIC = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
 HEADER_MAGIC = FRAME_MAGIC + b"PNRB"
 
@@ -107,6 +107,13 @@ class State:
 
 
 @dataclass
+class Samples:
+    looks: list = field(default_factory=list)       # of each stretch without a hole: ticks, the thread that holds the GIL, or 0
+    spent: dict = field(default_factory=lambda: defaultdict(list))  # by kind: from ticks, to ticks, ns, thread
+    memory: list = field(default_factory=list)      # ticks, bytes, chunks
+
+
+@dataclass
 class Ledger:
     number: int | None              # None: its name entry is missing
     is_there: bool = False          # it has blocks, be they damaged
@@ -145,8 +152,9 @@ class Process:
     directory: str
     properties: dict = field(default_factory=dict)
     functions: dict = field(default_factory=dict)
-    threads: dict = field(default_factory=dict)     # without the ledger
+    threads: dict = field(default_factory=dict)     # without ledger and samples
     ledger: Ledger | None = None
+    samples: Samples | None = None
     is_readable: bool = True        # False: its names file is rejected
     has_ended: bool = False         # or was finished by another process: nothing may be cut off
     has_evicted: bool = False       # segments with the lowest numbers are not there any more
@@ -235,6 +243,7 @@ def read_process(path, directory, reports, is_ledger_only):
                 del blocks[key]
     take_blocks(process, chunks, stored, report)
     read_ledger(process)
+    read_samples(process)
     for thread in process.threads.values():
         scan(process, thread)
     check_tracks(process)
@@ -661,6 +670,44 @@ def read_ledger_block(process, ledger, block, is_window, now):
     return max(now, block.header.end[0])
 
 
+# ---- section 4.4 ----
+
+OF_SAMPLES = SAMPLE, RAN, QUEUED, MEMORY
+GIL_HELD = 2
+
+
+def read_samples(process):
+    """Takes the samples from among the threads."""
+    found = [process.threads.pop(number)
+             for number in sorted(n for n, thread in process.threads.items() if thread.kind == SAMPLES and n > 0)]
+    for further in found[1:]:
+        process.skipped["misplaced"] += sum(len(block.records) for block in further.blocks)
+    if not found:
+        return
+    samples, is_hole, now = Samples(), True, 0
+    process.samples = samples
+    for block in found[0].blocks:
+        if is_hole or block.is_resync or block.header.flags & (RESYNC | PAUSED):
+            samples.looks.append([])
+        is_hole = False
+        for ticks, kind, frame, function in block.records:
+            is_thread = function in process.threads and function > 0 and process.threads[function].kind == 0
+            process.skipped["time back"] += ticks < now
+            ticks = now = max(ticks, now)
+            since = frame >> 32 & 0xffff
+            looks = samples.looks[-1]
+            if kind not in OF_SAMPLES or kind in (RAN, QUEUED) and not (is_thread and since):
+                process.skipped["misplaced"] += 1
+            elif kind == SAMPLE:
+                looks.append((ticks, function if frame == GIL_HELD and is_thread else 0))
+            elif kind == MEMORY:
+                samples.memory.append((ticks, frame, function))
+            elif since < len(looks):
+                samples.spent[kind].append((looks[-1 - since][0], ticks, frame & 0xffffffff, function))
+    if found[0].has_hole_at_end:
+        samples.looks.append([])
+
+
 def find_muted_entries(process):
     """Entries of functions that were muted then, which a recorder must not write: (thread, record)."""
     for thread in process.threads.values():
@@ -718,7 +765,7 @@ def scan(process, thread):
             last = block.last = ticks
             if kind == EMPTY or kind >= len(kinds.KINDS):
                 process.skipped["unknown kind"] += 1
-            elif kind in OF_LEDGER:
+            elif kind in OF_LEDGER + OF_SAMPLES:
                 process.skipped["misplaced"] += 1
             elif kind == OPEN and not is_leading and not is_listed:
                 process.skipped["OPEN inside"] += 1

@@ -38,6 +38,7 @@ PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION, LA
 FUNCTION, THREAD, PROPERTY = 1, 2, 3
 TRACK = 1
 LEDGER = 2
+SAMPLES = 3
 
 # Flags of blocks: section 5.
 RESYNC, DEEPER, LAST, PAUSED, SPARSE = 1, 2, 4, 8, 16
@@ -113,6 +114,19 @@ def admit(at, function, what=0):
 def muted(function, what=0):
     """`at` is the block's begin."""
     return None, MUTED, what, function
+
+
+def sample(at, gil=0, holder=0):
+    return at, kinds.NUMBERS["SAMPLE"], gil, holder
+
+
+def spent(at, kind, thread, ns, since=1):
+    """kind: RAN or QUEUED."""
+    return at, kinds.NUMBERS[kind], ns | since << 32, thread
+
+
+def memory(at, size, n_chunks):
+    return at, kinds.NUMBERS["MEMORY"], size, n_chunks
 
 
 def cost(at, cpu_ns, cost_ns):
@@ -292,6 +306,11 @@ class Process:
     def ledger(self, number):
         """The ledger: written like a thread, which it is not."""
         self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
+        return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
+
+    def samples(self, number):
+        """The samples: written like a thread, which they are not."""
+        self.entries.append(encode_name(THREAD, ["", "", ""], SAMPLES, number, 0))
         return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
 
     def track(self, number, native_id, name):

@@ -114,6 +114,29 @@ class WorkedValues(unittest.TestCase):
         self.assertEqual(found, [(1100, reader.INSTANT, (("key", (6, "whole")),)), (1200, reader.SPAN, (("key", 1),))])
 
 
+class WorkedSamples(unittest.TestCase):
+    """Section 12.6 is tests/golden/samples_killed."""
+    CAPTURE = ROOT / "tests/golden/samples_killed/run.pnr"
+
+    def test_bytes_are_those_of_the_files(self):
+        section = re.search(r"^### 12\.6 (.*?)^##", SPEC, re.M | re.S)[1]
+        files = [(self.CAPTURE / "process-7" / name).read_bytes() for name in ("names", "live")]
+        rows = re.findall(r"^    ([0-9a-f]{4,5})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
+        self.assertEqual(len(rows), 12)
+        for offset, row in rows:
+            data, at = bytes.fromhex(row), int(offset, 16)
+            self.assertEqual(files[at >= 0x2000][at:at + len(data)].hex(" "), row)
+
+    def test_they_mean_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        start = process.number("start_ticks")
+        self.assertEqual([(ticks - start, holder) for ticks, holder in process.samples.looks[0]], [(1500, 1), (1_001_500, 1)])
+        self.assertEqual({kind: [(begin - start, end - start, *rest) for begin, end, *rest in spent]
+                          for kind, spent in process.samples.spent.items()},
+                         {reader.RAN: [(1500, 1_001_500, 972_672, 1)], reader.QUEUED: [(1500, 1_001_500, 20_000, 1)]})
+        self.assertEqual([(ticks - start, *rest) for ticks, *rest in process.samples.memory], [(1500, 24_150_016, 2)])
+
+
 class Numbers(unittest.TestCase):
     """Every number of the spec's limits is the constant of the code that the table names."""
 

@@ -318,6 +318,7 @@ class Expected:
         self.slices, self.flows, self.instants, self.names = [], [], Counter(), {}
         self.creations, self.tasks = [], []
         self.ledgers = {}               # by pid: what a viewer shows of each ledger
+        self.sampled = {}               # by pid: what a viewer shows of the samples
         self.is_exact = True
         processes = [process for process in capture.processes if process.is_readable]
         zero = min((process.number("start_monotonic_ns", Clock(process).first_ns) for process in processes), default=0)
@@ -348,6 +349,10 @@ class Expected:
             if thread.is_track:
                 self.name_thread(pid, TRACK_ID + number, thread)
         self.add_flows(process, sorted(changes, key=lambda change: change[:3]), end)
+        if process.samples:
+            tids = {thread.number: (tid, thread) for thread, tid in
+                    zip(threads, unique([thread.native_id or thread.number for thread in threads]))}
+            self.sampled[pid] = ShownSamples(process.samples, tids, lambda ticks: max(0, clock.ns(ticks) - zero), end)
         if process.ledger:
             self.ledgers[pid] = ShownLedger(process, lambda ticks: max(0, clock.ns(ticks) - zero), end)
 
@@ -469,6 +474,88 @@ class ShownLedger:
                 self.hidden[describe(process, "c", number)[0]] += of_callers
 
 
+class ShownSamples:
+    """What a trace shows of the samples, in nanoseconds: by the name of a counter, the value from each time on."""
+
+    STEP = 10_000_000
+
+    def __init__(self, samples, threads, ns, end):
+        self.counters, known = {}, []
+        held = defaultdict(list)        # by thread: begin, end, how much of it
+        for looks in samples.looks:
+            looks = [(ns(ticks), holder) for ticks, holder in looks]
+            for (before, first), (now, second) in zip(looks, looks[1:]):
+                known.append((before, now, now - before))
+                middle = before + (now - before) // 2
+                held[first].append((before, middle, middle - before))
+                held[second].append((middle, now, now - middle))
+        spent = {kind: defaultdict(list) for kind in (reader.RAN, reader.QUEUED)}
+        for begin, stop, amount, number in samples.spent[reader.RAN]:
+            begin, stop = ns(begin), ns(stop)
+            begin = max([begin] + [other for _, other, _ in spent[reader.RAN][number]])
+            if stop > begin:
+                spent[reader.RAN][number].append((begin, stop, min(amount, stop - begin)))
+        self.known = [sum(max(0, min(stop, at + self.STEP) - max(begin, at)) for begin, stop, _ in known)
+                      for at in range(0, end, self.STEP)]
+        self.queued = defaultdict(list)
+        for begin, stop, amount, number in samples.spent[reader.QUEUED]:
+            if number in threads:
+                self.queued[threads[number][0]].append((ns(begin), ns(stop), amount))
+        for number, (tid, thread) in threads.items():
+            name = f"{clean(thread.name or f'thread {number}')} {tid}: "
+            self.counters[name + "ran, %"] = self.shares(spent[reader.RAN][number], known, end)
+            self.counters[name + "GIL, %"] = self.shares(held[number], known, end)
+        self.counters["memory, bytes"] = [(ns(ticks), size) for ticks, size, _ in samples.memory if ns(ticks) <= end]
+        self.counters["chunks in use"] = steps((ns(ticks), chunks) for ticks, _, chunks in samples.memory if ns(ticks) <= end)
+
+    def shares(self, spans, known, end):
+        def within(spans, begin, stop):
+            return sum(amount * (min(stop, b) - max(begin, a)) / (b - a) for a, b, amount in spans
+                       if max(begin, a) < min(stop, b))
+        values = []
+        for begin in range(0, end, self.STEP):
+            stop = min(begin + self.STEP, end)
+            of = within(known, begin, stop)
+            values.append((begin, 100 * within(spans, begin, stop) / of if of else 0))
+        return values
+
+    def compare(self, events, problems):
+        for name, want in self.counters.items():
+            have = [(event["ts"], event["args"]["value"]) for event in events.pop(name, [])]
+            if not name.endswith("%"):
+                if have != want:
+                    problems.append(f"{name} is {have}, not {want}")
+                continue
+            found, at = 0, dict(have)
+            for begin, share in want:
+                found = at.pop(begin, found)
+                if abs(found - share) > 0.06:
+                    problems.append(f"{name} is {found} at {begin}, not {share}")
+            if at:
+                problems.append(f"{name} is {at} at no step")
+        for name, found in events.items():
+            if not name.endswith(": queued, %") or any(not 0 <= event["args"]["value"] <= 100 for event in found):
+                problems.append(f"unknown counter of samples: {name} {found}")
+                continue
+            self.check_queued(int(name.split()[-3].rstrip(":")), found, problems)
+
+    def check_queued(self, tid, found, problems):
+        """Altogether no more than was queued, and in no other steps."""
+        total = sum(amount for *_, amount in self.queued[tid])
+        values = sorted((event["ts"], event["args"]["value"]) for event in found)
+        last = {}
+        for at, value in values:
+            last[at // self.STEP] = value
+        sum_ns, value = 0, 0
+        for step, of in enumerate(self.known):
+            value = last.get(step, value)
+            sum_ns += value / 100 * of
+        if sum_ns > total + self.STEP * 0.001 * len(values) or any(
+                value and not any(begin < at + self.STEP and at < stop for begin, stop, _ in self.queued[tid])
+                for at, value in values):
+            problems.append(f"thread {tid} queued {values}, not {self.queued[tid]}")
+
+
 def steps(values):
     """The last value of each time, where it differs from the one before, which is 0 at first: of (ns, value)."""
     result = [(0, 0)]
@@ -568,6 +655,7 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     sources = trace["stackFrames"]
     slices, flow_events, instants, metadata, tasks = [], defaultdict(list), Counter(), {}, defaultdict(list)
     ledgers = defaultdict(lambda: defaultdict(list))        # by pid and name of event
+    sampled = defaultdict(lambda: defaultdict(list))
     for event in trace["traceEvents"]:
         where = event["pid"], event.get("tid")
         if event["ph"] == "X":
@@ -597,6 +685,8 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             instants[(*where, name, event["ts"])] += 1
         elif event["ph"] == "C" and event.get("cat") == "label":
             counters[(*where, event["name"], event["ts"], tuple(event["args"].items()))] += 1
+        elif event["ph"] == "C" and event.get("cat") == "sample":
+            sampled[event["pid"]][event["name"]].append(event)
         elif event["ph"] == "C" or event.get("cat") == "window":
             ledgers[event["pid"]][event["name"]].append(event)
         elif event["ph"] in "be":
@@ -633,6 +723,11 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     compare_flows(flow_events, slices, pairs, expected, problems)
     compare_creations(creations, slices, pairs, expected, tolerance_ns, problems)
     compare_tasks(tasks, pairs, expected, tolerance_ns, problems)
+    if not sampled.keys() <= expected.sampled.keys():
+        problems.append(f"there are samples of {sorted(sampled)}, but only {sorted(expected.sampled)} have some")
+    elif tolerance_ns == 0:
+        for pid, shown in expected.sampled.items():
+            shown.compare(sampled[pid], problems)
     if tolerance_ns == 0 and ledgers.keys() <= expected.ledgers.keys():
         for pid, shown in expected.ledgers.items():
             compare_ledger(ledgers[pid], shown, problems)

@@ -1136,6 +1136,46 @@ def collections(path):
         process.end(5000)
 
 
+def samples(path):
+    """Two threads that run, queue and wait for the GIL, over the end of a block and a pause. More than a thread can have
+    spent; what refers to a sample before the pause."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="samples.py", samples_ns=1_000_000)
+        main = process.function("__main__", "main", "samples.py", 1)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        seen = process.samples(3)
+        ms = 1_000_000
+        one.block([call(1 * ms, main), return_(55 * ms, main)], begin=900, end=60 * ms, flags=LAST)
+        two.block([call(2 * ms, main), return_(54 * ms, main)], begin=900, end=60 * ms, flags=LAST)
+        seen.block([
+            sample(1 * ms, 2, 1), memory(1 * ms, 24_150_016, 3),
+            sample(2 * ms, 2, 1), spent(2 * ms, "RAN", 1, 972_672), spent(2 * ms, "QUEUED", 1, 20_000),
+            sample(12 * ms, 1), spent(12 * ms, "RAN", 1, 5 * ms), spent(12 * ms, "RAN", 2, 1 * ms, since=2),
+            spent(12 * ms, "QUEUED", 2, 2 * ms, since=2)], begin=900)
+        seen.block([
+            sample(14 * ms, 2), spent(14 * ms, "QUEUED", 2, 1_500_000, since=2),
+            sample(15 * ms, 2, 2), spent(15 * ms, "RAN", 2, 5 * ms), memory(15 * ms, 24_158_208, 3)], begin=13 * ms)
+        seen.block([
+            sample(30 * ms, 2, 1), spent(30 * ms, "RAN", 1, 1 * ms), spent(30 * ms, "RAN", 2, 4 * ms, since=70),
+            sample(32 * ms, 2, 1), spent(32 * ms, "RAN", 1, 2 * ms), spent(32 * ms, "RAN", 1, 1 * ms),
+            sample(52 * ms, 2, 2), spent(52 * ms, "RAN", 2, 19 * ms), spent(52 * ms, "RAN", 1, 300_000),
+            memory(52 * ms, 24_154_112, 4)], begin=29 * ms, flags=PAUSED | LAST)
+        process.end(60 * ms)
+
+
+def samples_killed(path):
+    """The worked example of specs/capture-format.md, section 12.6: samples in the live mapping."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="samples.py", samples_ns=1_000_000)
+        main = process.function("__main__", "main", "samples.py", 1)
+        thread, seen = process.thread(1, 7001, "MainThread"), process.samples(2)
+        process.leave_live([
+            thread.chunk([call(1000, main), call(1_050_000, main)], begin=900),
+            seen.chunk([sample(1500, 2, 1), memory(1500, 24_150_016, 2), sample(1_001_500, 2, 1),
+                        spent(1_001_500, "RAN", 1, 972_672), spent(1_001_500, "QUEUED", 1, 20_000)], begin=1500)],
+            at=1_100_000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
@@ -1144,7 +1184,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
-         remarks, remarks_killed, collections]
+         remarks, remarks_killed, collections, samples, samples_killed]
 
 if __name__ == "__main__":
     for case in CASES:

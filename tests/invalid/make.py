@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parent / "format"))
 sys.dont_write_bytecode = True
 
 from capture_writer import *                # noqa: E402, F403: the vocabulary of the captures below
+from capture_writer import sample as sample_    # noqa: E402: a record; a `sample` is a capture here
 
 RULES = {}                                  # name: (exit status, function that makes the capture)
 
@@ -695,6 +696,63 @@ def ledger_twice(sample):
 @rule(1)
 def ledger_block_missing(sample):
     del add_ledger(sample)[1]
+
+
+def add_samples(sample, *extra):
+    """The samples 3, in three blocks. Gives these, as a list that may be changed."""
+    sample.finish()
+    seen = sample.sample.samples(3)
+    seen.block([sample_(1000, 2, 1), spent(1000, "RAN", 1, 5), *extra, sample_(2000, 2, 1), spent(2000, "RAN", 1, 700)],
+               begin=500)
+    seen.block([sample_(3000, 2, 2), spent(3000, "RAN", 1, 100, since=2), spent(3000, "RAN", 2, 400)], begin=2500)
+    seen.block([sample_(4000, 1), spent(4000, "RAN", 2, 300), spent(4000, "RAN", 1, 10, since=3),
+                sample_(5000, 1), spent(5000, "RAN", 2, 300)], begin=3500)
+    return sample.sample.file(seen.file)
+
+
+@rule(1)
+def samples_with_records_of_others(sample):
+    add_samples(sample, call(1100, sample.work), return_(1200, sample.work), mute(1300, sample.work), open_(sample.main))
+
+
+@rule(1)
+def samples_in_a_thread(sample):
+    sample.victim += [sample_(6100, 2, 1), spent(6110, "RAN", 1, 10), spent(6120, "QUEUED", 1, 10), memory(6130, 10, 1)]
+    add_samples(sample)
+
+
+@rule(1)
+def samples_twice(sample):
+    """Those with the lowest number count."""
+    add_samples(sample)
+    sample.sample.samples(4).block([sample_(1500, 2, 2), sample_(1600, 2, 2), spent(1600, "RAN", 2, 90)], begin=500)
+
+
+@rule(1)
+def samples_of_nobody(sample):
+    """Threads that do not exist, among them the samples; since no sample. A holder that is no thread is not one."""
+    add_samples(sample, spent(1100, "RAN", 0, 10), spent(1100, "RAN", 3, 10), spent(1100, "QUEUED", 2**32 - 1, 10),
+                sample_(1200, 2, 3), spent(1200, "RAN", 1, 10, since=0), sample_(1300, 2, 77), sample_(1400, 2**48 - 1, 1))
+
+
+@rule(1)
+def samples_beyond_all(sample):
+    """More than time has passed, earlier than the sample before, since more samples than there were: cut, or of no use."""
+    add_samples(sample, spent(1100, "RAN", 2, 2**32 - 1, since=2**16 - 1), sample_(1200, 2, 1),
+                spent(1200, "RAN", 1, 2**32 - 1), spent(1200, "QUEUED", 1, 2**32 - 1), memory(1200, 2**48 - 1, 2**32 - 1),
+                sample_(800, 2, 1), spent(800, "RAN", 1, 100), spent(800, "RAN", 2, 100), sample_(1300, 2, 1))
+
+
+@rule(1)
+def samples_block_missing(sample):
+    """What refers to a sample before the hole is of no use."""
+    del add_samples(sample)[1]
+
+
+@rule(1)
+def samples_block_damaged(sample):
+    blocks = add_samples(sample)
+    blocks[1] = blocks[1][:-1] + bytes([blocks[1][-1] ^ 1])
 
 
 def damage_ledger(sample, at):
