@@ -7,7 +7,7 @@
 #include "redaction.h"
 #include "remarks.h"
 #include "value_reading.h"
-#include "../diagnostics.h"
+#include "../budget.h"
 #include "../name_table.h"
 #include "../../format/array.h"
 
@@ -77,6 +77,8 @@ int rec_arguments_start(const struct rec_options *options)
     arguments.is_on = arguments.arguments.n || arguments.results.n || arguments.reprs.n;
     return 0;
 }
+
+bool rec_arguments_are_on(void) { return arguments.is_on; }
 
 void rec_arguments_forget(void)
 {
@@ -167,6 +169,8 @@ static void add_read_value(struct pnr_values_writer *values, struct rec_reading 
 static bool end_reading(const struct rec_reading *reading, uint32_t function)
 {
     arguments.n_failed += reading->n_failed;
+    if (reading->has_called)
+        rec_budget_add_cost(reading->ended_ns - reading->began_ns);
     if (reading->began_ns && !reading->calls_repr && function < arguments.n_wanted)
         arguments.wanted[function] &= (uint8_t)~WANTS_REPR;
     return reading->has_called;

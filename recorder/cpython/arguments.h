@@ -18,6 +18,9 @@
 /* Takes over the choice. Returns 0, or -1 with an exception set. */
 int rec_arguments_start(const struct rec_options *options);
 
+/* True when some functions have been chosen. */
+bool rec_arguments_are_on(void);
+
 /* Forgets the numbers of functions, as their tags are void. */
 void rec_arguments_forget(void);
 

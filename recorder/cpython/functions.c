@@ -143,7 +143,7 @@ static uint64_t make_tag(const cpython_frame *f)
         flags |= REC_TAG_CONTINUABLE;
     else
         flags |= rec_threads_watch(code, strings) << REC_TAG_WATCHED_SHIFT;
-    if (has_records && rec_arguments_are_wanted(strings))
+    if (has_records && code->co_flags & CO_OPTIMIZED && rec_arguments_are_wanted(strings))
         flags |= REC_TAG_VALUES;
     if (index && flags & REC_TAG_VALUES)
         rec_arguments_add(index, strings);

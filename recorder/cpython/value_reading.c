@@ -152,7 +152,8 @@ static PyObject *call_repr(struct rec_reading *reading, PyObject *object)
     PyObject *text = PyObject_Repr(object);
     PyThreadState_LeaveTracing(ts);
     rec_threads_step_aside(ts, false);
-    reading->calls_repr = now_ns() - reading->began_ns < REC_REPR_MAX_NS;
+    reading->ended_ns = now_ns();
+    reading->calls_repr = reading->ended_ns - reading->began_ns < REC_REPR_MAX_NS;
     if (!text) {
         reading->n_failed++;
         swallow_exception();

@@ -20,7 +20,7 @@ struct rec_reading {
     bool calls_repr;                    /* cleared when they have taken too long */
     bool has_called;                    /* code of the program has run */
     uint32_t n_failed;                  /* reprs that raised, or came too late */
-    uint64_t began_ns;                  /* when the first one was called; 0: none was */
+    uint64_t began_ns, ended_ns;        /* when the first one was called, and the last one ended; 0: none was */
     uint32_t size;                      /* of the text that is being made */
     bool is_cut;
     char text[PNR_TEXT_MAX];
