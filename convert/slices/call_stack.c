@@ -459,7 +459,7 @@ static void convert_collection(struct call_stack *stack, struct pnr_record recor
     leave_frame(stack, &stack->filter.pipeline, variant, PNR_SUBJECT_COLLECTION, generation, 0, true, flags, ns);
 }
 
-/* Adds values to the slice of a frame, if it has one. i: its index. */
+/* Adds values to the slice of a frame, if it has one: that is retained, however short. i: the frame's index. */
 static void describe_call(struct call_stack *stack, size_t i, const struct pnr_values *values)
 {
     struct slice_filter *filter = &stack->filter;
@@ -469,6 +469,7 @@ static void describe_call(struct call_stack *stack, size_t i, const struct pnr_v
     for (size_t inner = i + 1; inner < stack->n; inner++)
         n_inside += stack->frames[inner].has_slice;
     struct open_slice *slice = &filter->slices[filter->n - 1 - n_inside];
+    slice_filter_retain(filter, slice);
     slice->kept = remarks_join(&filter->pipeline.flows->remarks, slice->kept, values);
 }
 

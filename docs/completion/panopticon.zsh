@@ -11,6 +11,10 @@ _panopticon_rec() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--args=[record arguments of functions that match]:GLOB:_files' \
+        '*--results=[record results of functions that match]:GLOB:_files' \
+        '*--args-repr=[as --args, with repr() of other objects]:GLOB:_files' \
+        '*--redact=[names of values that are not recorded]:WORDS:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -77,6 +81,10 @@ _panopticon_record() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--args=[record arguments of functions that match]:GLOB:_files' \
+        '*--results=[record results of functions that match]:GLOB:_files' \
+        '*--args-repr=[as --args, with repr() of other objects]:GLOB:_files' \
+        '*--redact=[names of values that are not recorded]:WORDS:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -111,6 +119,10 @@ _panopticon_attach() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--args=[record arguments of functions that match]:GLOB:_files' \
+        '*--results=[record results of functions that match]:GLOB:_files' \
+        '*--args-repr=[as --args, with repr() of other objects]:GLOB:_files' \
+        '*--redact=[names of values that are not recorded]:WORDS:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \

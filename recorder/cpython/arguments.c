@@ -91,7 +91,7 @@ static bool is_chosen(const struct pnr_filter *filter, const struct pnr_string s
     return filter->n && pnr_filter_judge(filter, strings, false) == PNR_FILTER_RECORDED;
 }
 
-static unsigned judge(const struct pnr_string strings[3])
+static unsigned judge_values(const struct pnr_string strings[3])
 {
     if (likely(!arguments.is_on))
         return 0;
@@ -101,7 +101,7 @@ static unsigned judge(const struct pnr_string strings[3])
     return wanted;
 }
 
-bool rec_arguments_are_wanted(const struct pnr_string strings[3]) { return judge(strings) != 0; }
+bool rec_arguments_are_wanted(const struct pnr_string strings[3]) { return judge_values(strings) != 0; }
 
 /* The function's own name, without the classes and functions around it. */
 static struct pnr_string last_name(struct pnr_string qualified)
@@ -114,7 +114,7 @@ static struct pnr_string last_name(struct pnr_string qualified)
 
 void rec_arguments_add(uint32_t function, const struct pnr_string strings[3])
 {
-    unsigned wanted = judge(strings);
+    unsigned wanted = judge_values(strings);
     if (!wanted || pnr_array_reserve_number(&arguments.wanted, &arguments.n_wanted, function) != 0)
         return;
     if (rec_redaction_matches(last_name(strings[1])))
@@ -183,17 +183,17 @@ static int count_parameters(const PyCodeObject *code)
 }
 
 static void read_arguments(struct pnr_values_writer *values, struct rec_reading *reading, const cpython_frame *f,
-                           bool is_begun)
+                           bool has_cells)
 {
     const PyCodeObject *code = cpython_code(f);
     for (int i = 0, n = count_parameters(code); i < n; i++) {
-        PyObject *name = cpython_parameter_name(code, i), *object = cpython_parameter(f, i, is_begun);    /* borrowed */
+        PyObject *name = cpython_parameter_name(code, i), *object = cpython_parameter(f, i, has_cells);    /* borrowed */
         if (name && object && PyUnicode_CheckExact(name))
             add_read_value(values, reading, name, object, is_secret(name));
     }
 }
 
-bool rec_arguments_read(struct pnr_values_writer *values, const cpython_frame *f, bool is_begun, uint32_t function)
+bool rec_arguments_read(struct pnr_values_writer *values, const cpython_frame *f, bool has_cells, uint32_t function)
 {
     unsigned wanted = wanted_of(function);
     values->size = values->n_left_out = 0;
@@ -203,7 +203,7 @@ bool rec_arguments_read(struct pnr_values_writer *values, const cpython_frame *f
     PyObject *type, *exception, *traceback;
     PyErr_Fetch(&type, &exception, &traceback);
     rec_reading_begin(&reading, wanted & WANTS_REPR);
-    read_arguments(values, &reading, f, is_begun);
+    read_arguments(values, &reading, f, has_cells);
     PyErr_Restore(type, exception, traceback);
     return end_reading(&reading, function);
 }

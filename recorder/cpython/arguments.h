@@ -30,10 +30,10 @@ bool rec_arguments_are_wanted(const struct pnr_string strings[3]);
 /* Keeps what is wanted of a function under its number. */
 void rec_arguments_add(uint32_t function, const struct pnr_string strings[3]);
 
-/* Reads the arguments of the function that is entered in a frame; none if they are not wanted. is_begun: its first
+/* Reads the arguments of the function that is entered in a frame; none if they are not wanted. has_cells: its first
  * instructions have run, which make cells of parameters that inner functions use. Returns whether code of the program has
  * run: then the recording may have stopped, or this is another process. Keeps the exception that is set. */
-bool rec_arguments_read(struct pnr_values_writer *values, const cpython_frame *f, bool is_begun, uint32_t function);
+bool rec_arguments_read(struct pnr_values_writer *values, const cpython_frame *f, bool has_cells, uint32_t function);
 
 /* Reads the result of a function that is left, or the type of the exception that leaves it: one is NULL. Returns as
  * rec_arguments_read. */

@@ -65,9 +65,9 @@ static inline PyObject *cpython_parameter_name(const PyCodeObject *code, int i)
 }
 
 /* The interpreter looks into cells itself. */
-static inline PyObject *cpython_parameter(const cpython_frame *f, int i, bool is_begun)
+static inline PyObject *cpython_parameter(const cpython_frame *f, int i, bool has_cells)
 {
-    return (void)is_begun, cpython_argument(f, i);
+    return (void)has_cells, cpython_argument(f, i);
 }
 
 /* The frame that a program is run from (cpython_run_detached). It, and those outwards of it, are not the program's. */

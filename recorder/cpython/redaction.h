@@ -1,15 +1,11 @@
 /* Redaction: values under names such as `password` are never read. A name is redacted if it contains one of the words,
- * without regard to case; a hyphen counts as an underscore. All functions are called with the GIL. */
+ * without regard to case; a hyphen counts as an underscore. Some words always hold, and a recording may add others. All functions are called with the GIL. */
 #ifndef REC_REDACTION_H
 #define REC_REDACTION_H
 
 #include <stdbool.h>
 
 #include "../../format/names.h"
-
-/* What the words of all recordings are. */
-#define REC_REDACTED_WORDS "password|passwd|passphrase|secret|token|credential|cookie|authorization|api_key|apikey|" \
-                           "access_key|private_key"
 
 /* Forgets the words of the last recording. */
 void rec_redaction_start(void);

@@ -9,7 +9,7 @@
 
 /* ---- text ---- */
 
-static void put_bytes(struct rec_reading *reading, const char *bytes, size_t size)
+static void add_piece(struct rec_reading *reading, const char *bytes, size_t size)
 {
     if (reading->is_cut || size > sizeof reading->text - reading->size) {
         reading->is_cut = true;
@@ -19,10 +19,10 @@ static void put_bytes(struct rec_reading *reading, const char *bytes, size_t siz
     reading->size += (uint32_t)size;
 }
 
-static void put_word(struct rec_reading *reading, const char *word) { put_bytes(reading, word, strlen(word)); }
+static void add_word(struct rec_reading *reading, const char *word) { add_piece(reading, word, strlen(word)); }
 
-/* Puts a character as UTF-8; a lone surrogate as the three bytes that its number gives. */
-static void put_character(struct rec_reading *reading, Py_UCS4 c)
+/* Adds a character as UTF-8; a lone surrogate as the three bytes that its number gives. */
+static void add_character(struct rec_reading *reading, Py_UCS4 c)
 {
     char bytes[4];
     int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -30,11 +30,11 @@ static void put_character(struct rec_reading *reading, Py_UCS4 c)
     for (int i = n - 1; i > 0; i--, c >>= 6)
         bytes[i] = (char)(0x80 | (c & 0x3f));
     bytes[0] = (char)(first[n] | c);
-    put_bytes(reading, bytes, (size_t)n);
+    add_piece(reading, bytes, (size_t)n);
 }
 
-/* Puts a character as the program's source may have it in quotes (Objects/unicodeobject.c, unicode_repr). */
-static void put_escaped(struct rec_reading *reading, Py_UCS4 c, Py_UCS4 quote, bool is_printable)
+/* Adds a character as the program's source may have it in quotes (Objects/unicodeobject.c, unicode_repr). */
+static void add_escaped(struct rec_reading *reading, Py_UCS4 c, Py_UCS4 quote, bool is_printable)
 {
     char text[16];
     const char *found = strchr("t\tn\nr\r", (int)c);
@@ -43,80 +43,80 @@ static void put_escaped(struct rec_reading *reading, Py_UCS4 c, Py_UCS4 quote, b
     else if (c && c < ' ' && found)
         snprintf(text, sizeof text, "\\%c", found[-1]);
     else if (is_printable) {
-        put_character(reading, c);
+        add_character(reading, c);
         return;
     } else
         snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
-    put_word(reading, text);
+    add_word(reading, text);
 }
 
 static Py_ssize_t min_size(Py_ssize_t a, Py_ssize_t b) { return a < b ? a : b; }
 
-static void put_text_repr(struct rec_reading *reading, PyObject *text)
+static void add_text_repr(struct rec_reading *reading, PyObject *text)
 {
     Py_ssize_t n = min_size(PyUnicode_GET_LENGTH(text), PNR_TEXT_MAX);
     int kind = PyUnicode_KIND(text);
     const void *data = PyUnicode_DATA(text);
     bool has_single = PyUnicode_FindChar(text, '\'', 0, n, 1) >= 0;
     char quote = has_single && PyUnicode_FindChar(text, '"', 0, n, 1) < 0 ? '"' : '\'';
-    put_bytes(reading, &quote, 1);
+    add_piece(reading, &quote, 1);
     for (Py_ssize_t i = 0; i < n && !reading->is_cut; i++) {
         Py_UCS4 c = PyUnicode_READ(kind, data, i);
-        put_escaped(reading, c, (Py_UCS4)quote, Py_UNICODE_ISPRINTABLE(c));
+        add_escaped(reading, c, (Py_UCS4)quote, Py_UNICODE_ISPRINTABLE(c));
     }
-    put_bytes(reading, &quote, 1);
+    add_piece(reading, &quote, 1);
 }
 
-static void put_bytes_repr(struct rec_reading *reading, PyObject *object)
+static void add_bytes_repr(struct rec_reading *reading, PyObject *object)
 {
     const char *bytes = PyBytes_AS_STRING(object);
     Py_ssize_t n = min_size(PyBytes_GET_SIZE(object), PNR_TEXT_MAX);
     char quote = memchr(bytes, '\'', (size_t)n) && !memchr(bytes, '"', (size_t)n) ? '"' : '\'';
-    put_word(reading, "b");
-    put_bytes(reading, &quote, 1);
+    add_word(reading, "b");
+    add_piece(reading, &quote, 1);
     for (Py_ssize_t i = 0; i < n && !reading->is_cut; i++) {
         unsigned char c = (unsigned char)bytes[i];
-        put_escaped(reading, c, (Py_UCS4)quote, c >= ' ' && c < 0x7f);
+        add_escaped(reading, c, (Py_UCS4)quote, c >= ' ' && c < 0x7f);
     }
-    put_bytes(reading, &quote, 1);
+    add_piece(reading, &quote, 1);
 }
 
-/* Puts the text of a new str, and releases it. made: NULL after an error, which is cleared: then the word. */
-static void put_made(struct rec_reading *reading, PyObject *made, const char *otherwise)
+/* Adds the text of a new str, and releases it. made: NULL after an error, which is cleared: then the word. */
+static void add_made(struct rec_reading *reading, PyObject *made, const char *otherwise)
 {
     PyObject *owned;
     if (!made) {
         PyErr_Clear();
-        put_word(reading, otherwise);
+        add_word(reading, otherwise);
         return;
     }
     struct pnr_string text = rec_functions_text(made, &owned);
     struct pnr_string cut = pnr_text_cut(text, (uint32_t)sizeof reading->text - reading->size);
-    put_bytes(reading, cut.bytes, cut.size);
+    add_piece(reading, cut.bytes, cut.size);
     reading->is_cut |= cut.size < text.size;
     Py_XDECREF(owned);
     Py_DECREF(made);
 }
 
-/* Puts an integer: decimal digits up to 64 bits, hexadecimal ones up to 1,024 bits, else its type. */
-static void put_integer(struct rec_reading *reading, PyObject *object)
+/* Adds an integer: decimal digits up to 64 bits, hexadecimal ones up to 1,024 bits, else its type. */
+static void add_integer(struct rec_reading *reading, PyObject *object)
 {
     int overflow;
     char text[32];
     long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (!overflow) {
         snprintf(text, sizeof text, "%lld", number);
-        put_word(reading, text);
+        add_word(reading, text);
     } else {
         bool is_huge = PyLong_AsDouble(object) == -1.0 && PyErr_Occurred();
-        put_made(reading, is_huge ? NULL : PyNumber_ToBase(object, 16), "<int>");
+        add_made(reading, is_huge ? NULL : PyNumber_ToBase(object, 16), "<int>");
     }
 }
 
-static void put_float(struct rec_reading *reading, PyObject *object)
+static void add_float(struct rec_reading *reading, PyObject *object)
 {
     char *text = PyOS_double_to_string(PyFloat_AS_DOUBLE(object), 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
-    put_word(reading, text ? text : "<float>");
+    add_word(reading, text ? text : "<float>");
     if (!text)
         PyErr_Clear();
     PyMem_Free(text);
@@ -161,8 +161,8 @@ static PyObject *call_repr(struct rec_reading *reading, PyObject *object)
     return text;
 }
 
-/* Returns whether there is a repr, which is put. */
-static bool put_repr(struct rec_reading *reading, PyObject *object)
+/* Returns whether there is a repr, which is added. */
+static bool add_repr(struct rec_reading *reading, PyObject *object)
 {
     PyObject *text = NULL;
     if (reading->calls_repr)
@@ -170,91 +170,91 @@ static bool put_repr(struct rec_reading *reading, PyObject *object)
     else if (reading->began_ns)
         reading->n_failed++;
     if (text)
-        put_made(reading, text, "");
+        add_made(reading, text, "");
     return text;
 }
 
 /* ---- containers ---- */
 
-static void put_object(struct rec_reading *reading, PyObject *object, int depth);
+static void add_object(struct rec_reading *reading, PyObject *object, int depth);
 
-/* Puts what comes before a member. Returns false for one that is not shown any more. */
+/* Adds what comes before a member. Returns false for one that is not shown any more. */
 static bool begin_member(struct rec_reading *reading, Py_ssize_t i, Py_ssize_t n)
 {
     char text[48];
     if (reading->is_cut)
         return false;
     if (i)
-        put_word(reading, ", ");
+        add_word(reading, ", ");
     if (i < REC_READ_MEMBERS)
         return true;
     snprintf(text, sizeof text, PNR_CUT_END " %lld more", (long long)(n - i));
-    put_word(reading, text);
+    add_word(reading, text);
     return false;
 }
 
 /* The program's code may change a list, dict or set while a member's repr is called: each member is held, and the
  * container is looked at anew for each. */
-static void put_member(struct rec_reading *reading, PyObject *member, int depth)
+static void add_member(struct rec_reading *reading, PyObject *member, int depth)
 {
     Py_INCREF(member);
-    put_object(reading, member, depth + 1);
+    add_object(reading, member, depth + 1);
     Py_DECREF(member);
 }
 
-static void put_sequence(struct rec_reading *reading, PyObject *object, int depth)
+static void add_sequence(struct rec_reading *reading, PyObject *object, int depth)
 {
     bool is_list = PyList_CheckExact(object);
     Py_ssize_t n = Py_SIZE(object);
-    put_word(reading, is_list ? "[" : "(");
+    add_word(reading, is_list ? "[" : "(");
     for (Py_ssize_t i = 0; i < Py_SIZE(object) && begin_member(reading, i, Py_SIZE(object)); i++)
-        put_member(reading, is_list ? PyList_GET_ITEM(object, i) : PyTuple_GET_ITEM(object, i), depth);
-    put_word(reading, is_list ? "]" : n == 1 ? ",)" : ")");
+        add_member(reading, is_list ? PyList_GET_ITEM(object, i) : PyTuple_GET_ITEM(object, i), depth);
+    add_word(reading, is_list ? "]" : n == 1 ? ",)" : ")");
 }
 
 /* The value under a key that is to be redacted is not looked at. */
-static void put_pair(struct rec_reading *reading, PyObject *key, PyObject *value, int depth)
+static void add_pair(struct rec_reading *reading, PyObject *key, PyObject *value, int depth)
 {
     PyObject *owned = NULL;
     bool is_redacted = PyUnicode_CheckExact(key) && rec_redaction_matches(rec_functions_held_text(key, &owned));
     Py_XDECREF(owned);
     Py_INCREF(value);
-    put_member(reading, key, depth);
-    put_word(reading, ": ");
+    add_member(reading, key, depth);
+    add_word(reading, ": ");
     if (is_redacted)
-        put_word(reading, PNR_REDACTED);
+        add_word(reading, PNR_REDACTED);
     else
-        put_object(reading, value, depth + 1);
+        add_object(reading, value, depth + 1);
     Py_DECREF(value);
 }
 
-static void put_dict(struct rec_reading *reading, PyObject *object, int depth)
+static void add_dict(struct rec_reading *reading, PyObject *object, int depth)
 {
     PyObject *key, *value;              /* borrowed */
     Py_ssize_t at = 0, i = 0;
-    put_word(reading, "{");
+    add_word(reading, "{");
     while (PyDict_Next(object, &at, &key, &value) && begin_member(reading, i++, PyDict_GET_SIZE(object)))
-        put_pair(reading, key, value, depth);
-    put_word(reading, "}");
+        add_pair(reading, key, value, depth);
+    add_word(reading, "}");
 }
 
 /* Reads the table of a set, whose unused entries have no key or the hash -1 (Include/cpython/setobject.h): an iterator
  * would be an object that starts a garbage collection. */
-static void put_set(struct rec_reading *reading, PyObject *object, int depth)
+static void add_set(struct rec_reading *reading, PyObject *object, int depth)
 {
     const PySetObject *set = (PySetObject *)object;
     bool is_frozen = PyFrozenSet_CheckExact(object), is_empty = !set->used;
     Py_ssize_t n = 0;
-    put_word(reading, is_frozen && is_empty ? "frozenset()" : is_frozen ? "frozenset({" : is_empty ? "set()" : "{");
+    add_word(reading, is_frozen && is_empty ? "frozenset()" : is_frozen ? "frozenset({" : is_empty ? "set()" : "{");
     for (Py_ssize_t i = 0; i <= set->mask; i++) {
         if (!set->table[i].key || set->table[i].hash == -1)
             continue;
         if (!begin_member(reading, n++, set->used))
             break;
-        put_member(reading, set->table[i].key, depth);
+        add_member(reading, set->table[i].key, depth);
     }
     if (!is_empty)
-        put_word(reading, is_frozen ? "})" : "}");
+        add_word(reading, is_frozen ? "})" : "}");
 }
 
 static bool is_plain_container(PyObject *object)
@@ -263,48 +263,48 @@ static bool is_plain_container(PyObject *object)
            PySet_CheckExact(object) || PyFrozenSet_CheckExact(object);
 }
 
-static void put_container(struct rec_reading *reading, PyObject *object, int depth)
+static void add_container(struct rec_reading *reading, PyObject *object, int depth)
 {
     if (depth >= REC_READ_DEPTH)
-        put_word(reading, PyList_CheckExact(object) ? "[" PNR_CUT_END "]" : PyTuple_CheckExact(object) ?
+        add_word(reading, PyList_CheckExact(object) ? "[" PNR_CUT_END "]" : PyTuple_CheckExact(object) ?
                           "(" PNR_CUT_END ")" : "{" PNR_CUT_END "}");
     else if (PyDict_CheckExact(object))
-        put_dict(reading, object, depth);
+        add_dict(reading, object, depth);
     else if (PyList_CheckExact(object) || PyTuple_CheckExact(object))
-        put_sequence(reading, object, depth);
+        add_sequence(reading, object, depth);
     else
-        put_set(reading, object, depth);
+        add_set(reading, object, depth);
 }
 
-/* Puts an object as repr() does, if it is plain. */
-static void put_object(struct rec_reading *reading, PyObject *object, int depth)
+/* Adds an object as repr() does, if it is plain. */
+static void add_object(struct rec_reading *reading, PyObject *object, int depth)
 {
     if (reading->is_cut)
         return;
     if (object == Py_None || PyBool_Check(object))
-        put_word(reading, object == Py_None ? "None" : object == Py_True ? "True" : "False");
+        add_word(reading, object == Py_None ? "None" : object == Py_True ? "True" : "False");
     else if (PyLong_CheckExact(object))
-        put_integer(reading, object);
+        add_integer(reading, object);
     else if (PyFloat_CheckExact(object))
-        put_float(reading, object);
+        add_float(reading, object);
     else if (PyUnicode_CheckExact(object))
-        put_text_repr(reading, object);
+        add_text_repr(reading, object);
     else if (PyBytes_CheckExact(object))
-        put_bytes_repr(reading, object);
+        add_bytes_repr(reading, object);
     else if (is_plain_container(object))
-        put_container(reading, object, depth);
-    else if (!put_repr(reading, object)) {
+        add_container(reading, object, depth);
+    else if (!add_repr(reading, object)) {
         const char *name = Py_TYPE(object)->tp_name;
-        put_word(reading, "<");
-        put_bytes(reading, name, strnlen(name, PNR_TEXT_MAX));
-        put_word(reading, ">");
+        add_word(reading, "<");
+        add_piece(reading, name, strnlen(name, PNR_TEXT_MAX));
+        add_word(reading, ">");
     }
 }
 
 /* ---- interface ---- */
 
 /* Sets the text of a str. Of a long one only the beginning is encoded. */
-static void read_text(PyObject *object, struct pnr_value *value, PyObject **owned)
+static void read_str(PyObject *object, struct pnr_value *value, PyObject **owned)
 {
     bool is_long = !PyUnicode_IS_COMPACT_ASCII(object) && PyUnicode_GET_LENGTH(object) > PNR_TEXT_MAX;
     PyObject *begin = is_long ? PyUnicode_Substring(object, 0, PNR_TEXT_MAX + 1) : NULL;        /* owned */
@@ -319,8 +319,8 @@ static void read_other(struct rec_reading *reading, PyObject *object, struct pnr
     reading->is_cut = false;
     bool is_text = PyLong_CheckExact(object) || PyBytes_CheckExact(object) || is_plain_container(object);
     if (is_text)
-        put_object(reading, object, 0);
-    if (is_text || put_repr(reading, object)) {
+        add_object(reading, object, 0);
+    if (is_text || add_repr(reading, object)) {
         value->type = reading->is_cut ? PNR_VALUE_CUT_REPR : PNR_VALUE_REPR;
         value->text = (struct pnr_string){ reading->text, reading->size };
     } else {
@@ -337,7 +337,7 @@ static bool read_simple(PyObject *object, struct pnr_value *value, PyObject **ow
         value->type = PNR_VALUE_INTEGER;
         value->integer = PyLong_AsLongLongAndOverflow(object, &overflow);
     } else if (PyUnicode_CheckExact(object)) {
-        read_text(object, value, owned);
+        read_str(object, value, owned);
     } else if (PyFloat_CheckExact(object)) {
         value->type = PNR_VALUE_FLOAT;
         value->real = PyFloat_AS_DOUBLE(object);

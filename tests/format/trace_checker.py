@@ -218,6 +218,7 @@ class Stack:
             slice.of_call = reader.Values(slice.of_call.pairs + values.pairs,
                                           slice.of_call.n_left_out + values.n_left_out)
             slice.values = shown(slice.of_call)
+            slice.is_kept = True
 
     def remark(self, kind, label, values, ns):
         """An instant, a counter or a flow."""

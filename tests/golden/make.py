@@ -1138,7 +1138,7 @@ def collections(path):
 
 def call_values(path):
     """Arguments and results of calls: all types of values; under spans, over the begin of a block, of a coroutine, in a
-    sparse block, of a frame that is not the innermost one. Those of no frame that is open."""
+    sparse block, of a frame that is not the innermost one."""
     with Capture(path) as capture:
         process = capture.process(7, command="values.py")
         main = process.function("__main__", "main", "values.py", 1)
@@ -1162,8 +1162,7 @@ def call_values(path):
             *remark("RESULT", 2130, price, (back, 2)), *remark("ARGUMENTS", 2140, main, ("late", 3)),
             call(2200, price), *remark("ARGUMENTS", 2210, price)], begin=900, end=2300)
         one.block([open_(main), open_(price), *remark("ARGUMENTS", 2310, price, ("after", "the begin of a block")),
-                   return_(2400, price), *remark("ARGUMENTS", 2450, price, ("of", "nothing")),
-                   return_(2500, main)], begin=2300, end=2600, flags=LAST)
+                   return_(2400, price), return_(2500, main)], begin=2300, end=2600, flags=LAST)
         two.block([call(3000, main), call(None, price), *remark("ARGUMENTS", 3010, price, ("x", 1)), return_(None, price),
                    call(None, price), *remark("RESULT", 3100, price, (back, "x" * 25)), return_(3110, price),
                    return_(3200, main)], begin=2900, end=3300, flags=SPARSE | LAST)
