@@ -437,7 +437,7 @@ class Arguments(e2e.EndToEnd):
 
     def test_mistakes(self):
         for options, message in ((("--args", ""), "args: 'include ' is not a filter"), (("--redact", "|"), "redact: '|' is not"),
-                                 (("--args",), "--args needs an argument: --args GLOB")):
+                                 (("--args", "-q"), "--args needs an argument: --args GLOB")):
             finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", "pass")], options=["-q", *options])
             self.assertEqual((finished.status, message in finished.err), (2, True), finished.err)
 
@@ -548,7 +548,7 @@ class Arguments(e2e.EndToEnd):
 
     def test_perfetto_and_tables(self):
         self.record_values("""
-    def f(text, number, items, password): return 2.5
+    def f(text, number, items, password): return items
     f("t", 3, [1, "two"], "p")
     """, "--args", "*.f", "--results", "*.f")
         e2e.run([e2e.CONVERT, self.path("run.pnr"), "-o", self.path("run.pftrace")])
@@ -556,6 +556,11 @@ class Arguments(e2e.EndToEnd):
             data = file.read()
         for text in b"text", b"number", b"[1, 'two']", b"[redacted]", b"return":
             self.assertIn(text, data)
+        read = e2e.plain(["-c", "import panopticon_rec, sys; sys.path.insert(0, sys.argv[2]); import arrow_reader\n"
+                                "for row in arrow_reader.rows_of(panopticon_rec.open(sys.argv[1]).slices()):\n"
+                                "    if row['values_json']: print(row['values_json'])", self.path("run.pnr"), e2e.HERE])
+        self.assertEqual(json.loads(read.out), {"text": "t", "number": 3, "items": "[1, 'two']", "password": "[redacted]",
+                                                "return": "[1, 'two']"}, read.err)
 
 
 if __name__ == "__main__":
