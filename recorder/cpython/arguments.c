@@ -24,7 +24,7 @@ static struct {
     bool is_on;                         /* any of them has a rule */
     uint8_t *wanted;                    /* owned: by number of the function */
     size_t n_wanted;
-    PyObject *secrets;                  /* dict: name of a parameter to a bool; owned */
+    PyObject *names;                    /* dict: of parameters, to what is known of them; owned */
     uint64_t n_failed;                  /* reprs */
 } arguments;
 
@@ -66,11 +66,10 @@ static int set_redaction(PyObject *list)
 
 int rec_arguments_start(const struct rec_options *options)
 {
-    rec_arguments_forget();
     arguments.n_failed = 0;
-    if (!arguments.secrets && !(arguments.secrets = PyDict_New()))
+    if (!arguments.names && !(arguments.names = PyDict_New()))
         return -1;
-    PyDict_Clear(arguments.secrets);
+    rec_arguments_forget();
     if (set_globs(&arguments.arguments, options->args) != 0 || set_globs(&arguments.results, options->results) != 0 ||
         set_globs(&arguments.reprs, options->args_repr) != 0 || set_redaction(options->redact) != 0)
         return -1;
@@ -82,6 +81,8 @@ bool rec_arguments_are_on(void) { return arguments.is_on; }
 
 void rec_arguments_forget(void)
 {
+    if (arguments.names)
+        PyDict_Clear(arguments.names);
     if (arguments.n_wanted)
         memset(arguments.wanted, 0, arguments.n_wanted);
 }
@@ -127,27 +128,38 @@ static unsigned wanted_of(uint32_t function)
     return function < arguments.n_wanted ? arguments.wanted[function] : 0;
 }
 
+bool rec_arguments_has_result(uint32_t function) { return wanted_of(function) & WANTS_RESULT; }
+
 /* ---- what is read ---- */
 
-/* Returns whether values under this name are redacted: the name of a parameter, an exact str. */
-static bool is_secret(PyObject *name)
+/* What is known of the name of a parameter, a bit of which says that its values are redacted; the others are its label. */
+#define IS_SECRET 1
+
+/* Finds out what is known of a name, an exact str. Of a name that is not kept, it is found out again. */
+static unsigned long look_up_name(PyObject *name)
 {
-    PyObject *owned, *known = PyDict_GetItemWithError(arguments.secrets, name);         /* borrowed */
+    PyObject *owned, *known = PyDict_GetItemWithError(arguments.names, name);           /* borrowed */
     if (likely(known != NULL))
-        return known == Py_True;
-    bool is = rec_redaction_matches(rec_functions_held_text(name, &owned));
+        return PyLong_AsUnsignedLong(known);
+    unsigned long is_secret = rec_redaction_matches(rec_functions_held_text(name, &owned)) ? IS_SECRET : 0;
     Py_XDECREF(owned);
-    if (PyDict_SetItem(arguments.secrets, name, is ? Py_True : Py_False) != 0)
-        PyErr_Clear();                  /* then it is found out again */
-    return is;
+    unsigned long found = (unsigned long)rec_remarks_label(name) << 1 | is_secret;
+    known = PyLong_FromUnsignedLong(found);     /* owned */
+    if (!known || PyDict_SetItem(arguments.names, name, known) != 0)
+        PyErr_Clear();
+    Py_XDECREF(known);
+    return found;
 }
 
-static void begin_value(struct pnr_value *value, PyObject *name, PyObject **owned)
+/* Sets the key of a value. Returns whether the value is to be redacted. */
+static bool begin_value(struct pnr_value *value, PyObject *name, PyObject **owned)
 {
-    *value = (struct pnr_value){ .key = rec_remarks_label(name) };
+    unsigned long known = look_up_name(name);
+    *value = (struct pnr_value){ .key = (uint32_t)(known >> 1) };
     *owned = NULL;
     if (unlikely(!value->key))
         value->key_text = rec_functions_held_text(name, owned);
+    return known & IS_SECRET;
 }
 
 static void add_read_value(struct pnr_values_writer *values, struct rec_reading *reading, PyObject *name,
@@ -155,8 +167,7 @@ static void add_read_value(struct pnr_values_writer *values, struct rec_reading 
 {
     struct pnr_value value;
     PyObject *owned_key, *owned = NULL;
-    begin_value(&value, name, &owned_key);
-    if (is_redacted)
+    if (begin_value(&value, name, &owned_key) || is_redacted)
         value.type = PNR_VALUE_REDACTED;
     else
         rec_reading_read(reading, object, &value, &owned);
@@ -189,7 +200,7 @@ static void read_arguments(struct pnr_values_writer *values, struct rec_reading 
     for (int i = 0, n = count_parameters(code); i < n; i++) {
         PyObject *name = cpython_parameter_name(code, i), *object = cpython_parameter(f, i, has_cells);    /* borrowed */
         if (name && object && PyUnicode_CheckExact(name))
-            add_read_value(values, reading, name, object, is_secret(name));
+            add_read_value(values, reading, name, object, false);
     }
 }
 

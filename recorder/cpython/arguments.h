@@ -35,6 +35,9 @@ void rec_arguments_add(uint32_t function, const struct pnr_string strings[3]);
  * run: then the recording may have stopped, or this is another process. Keeps the exception that is set. */
 bool rec_arguments_read(struct pnr_values_writer *values, const cpython_frame *f, bool has_cells, uint32_t function);
 
+/* True for a function whose results are wanted. */
+bool rec_arguments_has_result(uint32_t function);
+
 /* Reads the result of a function that is left, or the type of the exception that leaves it: one is NULL. Returns as
  * rec_arguments_read. */
 bool rec_arguments_read_result(struct pnr_values_writer *values, PyObject *result, const PyTypeObject *exception,

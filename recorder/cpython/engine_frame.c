@@ -381,7 +381,7 @@ static __attribute__((noinline)) void append_exit_with_result(PyThreadState *ts,
 {
     struct pnr_values_writer values;
     rec_threads_notice_fork();
-    bool is_read = kind != PNR_YIELD && rec_tag_is_current(tag) && rec_state_is(REC_RECORDING);
+    bool is_read = rec_tag_is_current(tag) && rec_state_is(REC_RECORDING);
     if (is_read)
         rec_arguments_read_result(&values, result, (PyTypeObject *)PyErr_Occurred(), (uint32_t)tag);
     append_exit_slowly(ts, kind, frame, tag, is_read ? &values : NULL);
@@ -456,7 +456,7 @@ static void append_result(PyThreadState *ts, const cpython_frame *f, PyObject *r
         exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
     if (f && exit != PNR_YIELD && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
         rec_lives_end(rec_frame_identity(f));
-    if (unlikely(rec_tag_flags(tag) & REC_TAG_VALUES))
+    if (unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && exit != PNR_YIELD && rec_arguments_has_result((uint32_t)tag))
         append_exit_with_result(ts, exit, f ? rec_frame_identity(f) : 0, tag, result);
     else
         leave_frame(ts, exit, f ? rec_frame_identity(f) : 0, tag);
@@ -503,7 +503,8 @@ static __attribute__((noinline)) struct rec_thread *append_entry_with_arguments(
                                                                                 enum pnr_kind kind, uint64_t frame,
                                                                                 uint64_t tag)
 {
-    struct pnr_values_writer values = { .size = 0 };
+    struct pnr_values_writer values;
+    values.size = 0;                    /* the rest is large, and set when it is needed */
     if (kind != PNR_RESUME && rec_arguments_read(&values, f, cpython_is_continuable(f), (uint32_t)tag)) {
         thread = slow_path(ts, f, rec_no_frame);
         if (!thread || !rec_tag_is_current(tag))
@@ -529,11 +530,10 @@ static PyObject *evaluate_unrecorded(PyThreadState *ts, cpython_frame *f, int th
     return result;
 }
 
-/* The hook of any frame, without a fast path. */
+/* The hook of any frame, without a fast path. thread: that runs, or NULL when nothing is recorded. */
 static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                bool wraps)
+                                                                struct rec_thread *thread, bool wraps)
 {
-    struct rec_thread *thread = slow_path(ts, f, rec_no_frame);
     uint64_t tag = thread ? rec_functions_tag_call(f, cpython_running(ts)) : 0;
     if (!tag)
         return evaluate_unrecorded(ts, f, throwflag, HOOK_ENTERED, wraps);
@@ -571,7 +571,13 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
 {
     if (is_entry_recorded(f, false))
         return rec_recursion.evaluate(ts, f, throwflag);
-    return hook_any(ts, f, throwflag, false);
+    return hook_any(ts, f, throwflag, slow_path(ts, f, rec_no_frame), false);
+}
+
+/* The hook of a function whose values are recorded, where its event is fast. */
+static __attribute__((noinline)) PyObject *hook_valued(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_any(ts, f, throwflag, rec_current, false);
 }
 
 /* The hook where another tool's function is not known to call ours. */
@@ -579,7 +585,7 @@ static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 {
     if (is_entry_recorded(f, true))
         return engine.wrapped(ts, f, throwflag);
-    return hook_any(ts, f, throwflag, true);
+    return hook_any(ts, f, throwflag, slow_path(ts, f, rec_no_frame), true);
 }
 
 /* Ends the hook after the evaluation where that is not simple. */
@@ -665,6 +671,8 @@ static inline __attribute__((always_inline)) PyObject *hook_flagged(PyThreadStat
         return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
     if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_BOUNDARY | REC_TAG_CONTINUABLE))
         return hook_boundary(ts, f, throwflag, tag);
+    if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_VALUES | REC_TAG_CONTINUABLE))
+        return hook_valued(ts, f, throwflag);
     return hook_slowly(ts, f, throwflag);
 }
 

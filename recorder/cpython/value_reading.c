@@ -62,7 +62,10 @@ static void add_text_repr(struct rec_reading *reading, PyObject *text)
     add_piece(reading, &quote, 1);
     for (Py_ssize_t i = 0; i < n && !reading->is_cut; i++) {
         Py_UCS4 c = PyUnicode_READ(kind, data, i);
-        add_escaped(reading, c, (Py_UCS4)quote, Py_UNICODE_ISPRINTABLE(c));
+        if (likely(c >= ' ' && c < 0x7f && c != '\\' && c != (Py_UCS4)quote && reading->size < sizeof reading->text))
+            reading->text[reading->size++] = (char)c;
+        else
+            add_escaped(reading, c, (Py_UCS4)quote, Py_UNICODE_ISPRINTABLE(c));
     }
     add_piece(reading, &quote, 1);
 }
@@ -90,7 +93,7 @@ static void add_made(struct rec_reading *reading, PyObject *made, const char *ot
         add_word(reading, otherwise);
         return;
     }
-    struct pnr_string text = rec_functions_text(made, &owned);
+    struct pnr_string text = rec_functions_held_text(made, &owned);
     struct pnr_string cut = pnr_text_cut(text, (uint32_t)sizeof reading->text - reading->size);
     add_piece(reading, cut.bytes, cut.size);
     reading->is_cut |= cut.size < text.size;
@@ -98,15 +101,25 @@ static void add_made(struct rec_reading *reading, PyObject *made, const char *ot
     Py_DECREF(made);
 }
 
+static void add_decimal(struct rec_reading *reading, long long number)
+{
+    char digits[24], *begin = digits + sizeof digits;
+    unsigned long long rest = number < 0 ? -(unsigned long long)number : (unsigned long long)number;
+    do
+        *--begin = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (number < 0)
+        *--begin = '-';
+    add_piece(reading, begin, (size_t)(digits + sizeof digits - begin));
+}
+
 /* Adds an integer: decimal digits up to 64 bits, hexadecimal ones up to 1,024 bits, else its type. */
 static void add_integer(struct rec_reading *reading, PyObject *object)
 {
     int overflow;
-    char text[32];
     long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (!overflow) {
-        snprintf(text, sizeof text, "%lld", number);
-        add_word(reading, text);
+        add_decimal(reading, number);
     } else {
         bool is_huge = PyLong_AsDouble(object) == -1.0 && PyErr_Occurred();
         add_made(reading, is_huge ? NULL : PyNumber_ToBase(object, 16), "<int>");
