@@ -34,6 +34,10 @@ VALUES = """
         if kind == 10: return {make(0): make(depth - 1) for _ in range(n)}
         return rng.choice([set, frozenset])(make(0) for _ in range(n))
 
+    def make_short():                   # so that it is not cut, also in a container with another
+        while len(repr(value := make(3)).encode()) > 400: pass
+        return value
+
     def shown(value):
         if value is None or type(value) is bool: return value
         if type(value) is str: return value.replace("\\0", "\\ufffd")     # as in any text of a trace
@@ -117,9 +121,11 @@ class Arguments(e2e.EndToEnd):
         @staticmethod
         def static(a): raise LookupError(a)
 
-    def works():
+    begun = threading.Barrier(3)        # then no thread has the id of another that has ended
+    def works(is_main=False):
+        is_main or begun.wait()
         for _ in range(60):
-            a, b, c, key, other = (make(3) for _ in range(5))
+            a, b, c, key, other = (make_short() for _ in range(5))
             wrote.append(None)
             at = len(wrote) - 1
             write("plain", a=a, b=b, c=c, rest=(a, b), key=key, more={"other": other}, **{"return": (a, b)})
@@ -148,7 +154,7 @@ class Arguments(e2e.EndToEnd):
             except LookupError: pass
 
     with rec.record("run.pnr", **json.loads(sys.argv[1])):
-        works()
+        works(True)
         threads = [threading.Thread(target=works) for _ in range(3)]
         for thread in threads: thread.start()
         for thread in threads: thread.join()

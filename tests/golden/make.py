@@ -1169,6 +1169,19 @@ def call_values(path):
         process.end(5000)
 
 
+def call_values_killed(path):
+    """A chunk with arguments and a result; after the last record, a DATA record of arguments that were not stored."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="values.py")
+        price = process.function("shop", "price", "values.py", 5)
+        order, back = (process.function("", name, "", 0, kind=LABEL) for name in ("order", "return"))
+        thread = process.thread(1, 7001, "MainThread")
+        process.leave_live([thread.chunk([
+            call(1000, price), *remark("ARGUMENTS", 1010, price, (order, b"\x09\x08[1, 'a']")),
+            *remark("RESULT", 1090, price, (back, 3.5)), return_(1100, price), call(1200, price), (1210, 0, 0, 0),
+            *capture_writer.data_of(b"not stored")], begin=900)], at=2000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
@@ -1177,7 +1190,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
-         remarks, remarks_killed, collections, call_values]
+         remarks, remarks_killed, collections, call_values, call_values_killed]
 
 if __name__ == "__main__":
     for case in CASES:
