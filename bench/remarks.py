@@ -75,25 +75,34 @@ def run(command):
                                      stderr=subprocess.DEVNULL).stdout)
 
 
-def main():
-    has_viztracer = not subprocess.run([sys.executable, "-c", "import viztracer"], stderr=subprocess.DEVNULL).returncode
-    with tempfile.TemporaryDirectory() as folder:
-        own = os.path.join(folder, "own.py")
-        other = os.path.join(folder, "other.py")
-        for path, cases in (own, OWN), (other, VIZTRACER):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(LOOP.replace("CASES", cases))
-        tools = {"not recorded": [own], "recorded": ["-m", "panopticon_rec", "-q", "--force", "-o", folder + "/run.pnr", own]}
-        if has_viztracer:
-            tools["viztracer"] = [other]
-        found = {name: [] for name in tools}
-        for _ in range(5):
-            for name, command in tools.items():
-                found[name].append(run(command))
+def write_programs(folder, own, other):
+    """Write the programs that measure cases: of Panopticon, and of VizTracer. Return their paths."""
+    paths = os.path.join(folder, "own.py"), os.path.join(folder, "other.py")
+    for path, cases in zip(paths, (own, other)):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(LOOP.replace("CASES", cases))
+    return paths
+
+
+def measure(tools, other):
+    """Run the tools alternately, and print what they found. tools: name to command; other: VizTracer's program."""
+    if not subprocess.run([sys.executable, "-c", "import viztracer"], stderr=subprocess.DEVNULL).returncode:
+        tools["viztracer"] = [other]
+    found = {name: [] for name in tools}
+    for _ in range(5):
+        for name, command in tools.items():
+            found[name].append(run(command))
     for name, runs in found.items():
         for case in runs[0]:
             times = [run[case] for run in runs]
             print(f"{name:14}{case:22}{statistics.median(times):8.0f} ns   {min(times):.0f} to {max(times):.0f}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        own, other = write_programs(folder, OWN, VIZTRACER)
+        measure({"not recorded": [own],
+                 "recorded": ["-m", "panopticon_rec", "-q", "--force", "-o", folder + "/run.pnr", own]}, other)
 
 
 if __name__ == "__main__":

@@ -104,10 +104,10 @@ static inline bool pnr_subject_is_named(enum pnr_subject subject)
     return subject <= PNR_SUBJECT_SPAN;
 }
 
-/* True for what the program reports about itself: its `frame` is a size of values. */
-static inline bool pnr_kind_is_remark(unsigned kind)
+/* True for a record with values: its `frame` is their size. */
+static inline bool pnr_kind_has_values(unsigned kind)
 {
-    return kind >= PNR_SPAN && kind <= PNR_FLOW && kind != PNR_SPAN_END;
+    return (kind >= PNR_SPAN && kind <= PNR_FLOW && kind != PNR_SPAN_END) || kind == PNR_ARGUMENTS || kind == PNR_RESULT;
 }
 
 #endif

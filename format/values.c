@@ -50,6 +50,7 @@ static bool read_worth(const struct pnr_values *values, size_t *at, struct pnr_v
     case PNR_VALUE_NONE:
     case PNR_VALUE_FALSE:
     case PNR_VALUE_TRUE:
+    case PNR_VALUE_REDACTED:
         return true;
     case PNR_VALUE_INTEGER:
         if (!read_varint(values, at, &number))
@@ -65,6 +66,8 @@ static bool read_worth(const struct pnr_values *values, size_t *at, struct pnr_v
     case PNR_VALUE_TEXT:
     case PNR_VALUE_CUT_TEXT:
     case PNR_VALUE_OTHER:
+    case PNR_VALUE_REPR:
+    case PNR_VALUE_CUT_REPR:
         return read_text(values, at, &value->text);
     }
     return false;
@@ -120,14 +123,14 @@ void pnr_values_add(struct pnr_values_writer *writer, const struct pnr_value *va
     if (!value->key)
         to = put_string(to, pnr_text_cut(value->key_text, PNR_TEXT_MAX));
     struct pnr_string text = pnr_text_cut(value->text, PNR_TEXT_MAX);
-    bool is_cut = value->type == PNR_VALUE_TEXT && text.size < value->text.size;
-    *to++ = (unsigned char)(is_cut ? PNR_VALUE_CUT_TEXT : value->type);
+    bool is_cut = text.size < value->text.size && (value->type == PNR_VALUE_TEXT || value->type == PNR_VALUE_REPR);
+    *to++ = (unsigned char)(is_cut ? value->type + 1 : value->type);
     if (value->type == PNR_VALUE_INTEGER) {
         to = encode_varint(to, (uint64_t)value->integer << 1 ^ (uint64_t)(value->integer >> 63));
     } else if (value->type == PNR_VALUE_FLOAT) {
         memcpy(to, &value->real, sizeof value->real);
         to += sizeof value->real;
-    } else if (value->type >= PNR_VALUE_TEXT) {
+    } else if (value->type >= PNR_VALUE_TEXT && value->type != PNR_VALUE_REDACTED) {
         to = put_string(to, text);
     }
     size_t size = (size_t)(to - bytes);

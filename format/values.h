@@ -29,7 +29,10 @@ enum pnr_value_type {
     PNR_VALUE_FLOAT = 5,                /* 8 bytes: IEEE 754 binary64 */
     PNR_VALUE_TEXT = 6,                 /* varint: its size; UTF-8 */
     PNR_VALUE_CUT_TEXT = 7,             /* the beginning of a longer text */
-    PNR_VALUE_OTHER = 8                 /* as TEXT: the name of the type of a value that is none of these */
+    PNR_VALUE_OTHER = 8,                /* as TEXT: the name of the type of a value that is none of these */
+    PNR_VALUE_REPR = 9,                 /* as TEXT: the value as Python's repr() writes it */
+    PNR_VALUE_CUT_REPR = 10,            /* the beginning of a longer one */
+    PNR_VALUE_REDACTED = 11             /* a value that is not shown */
 };
 
 struct pnr_value {
@@ -78,6 +81,9 @@ struct pnr_values_writer {
     uint32_t size, n_left_out;
     unsigned char bytes[PNR_VALUES_MAX];
 };
+
+/* Shown in the place of a value that is not. */
+#define PNR_REDACTED "[redacted]"
 
 /* Set type and the member that belongs to it. A text longer than PNR_TEXT_MAX is cut; so is a key_text. */
 void pnr_values_add(struct pnr_values_writer *writer, const struct pnr_value *value);

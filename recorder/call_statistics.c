@@ -9,6 +9,7 @@
 #include "../format/array.h"
 #include "../format/record.h"
 #include "../format/table.h"
+#include "../format/values.h"
 
 #define DECAY_NS 1e8                    /* after so much CPU time an event counts 1/e */
 #define MIN_GROWTH 1.1                  /* after 10 ms: rates of a shorter time would be noise */
@@ -395,6 +396,9 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
         learn_cost(stream, r, calls, false, ticks, reading);
     } else if (pnr_record_kind(r) == PNR_CREATE) {
         count_event(function, false, reading);
+    } else if (pnr_record_kind(r) == PNR_ARGUMENTS || pnr_record_kind(r) == PNR_RESULT) {
+        for (uint32_t k = 0; k <= pnr_values_records(pnr_values_size(pnr_record_frame(r))); k++)
+            count_event(function, false, reading);      /* each DATA record costs as much as an event */
     } else if (of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
         pop_several(stream, function);
     } else if (of.effect == PNR_EFFECT_CHANGE) {

@@ -204,6 +204,25 @@ void rec_buffer_append_values(struct rec_buffer *buffer, uint64_t ticks, enum pn
     buffer->next = to;
 }
 
+struct pnr_record *rec_buffer_before_arguments(const struct rec_buffer *buffer, uint32_t function)
+{
+    struct pnr_record *r = buffer->next;
+    while (r != buffer->first && pnr_record_kind(r[-1]) == PNR_DATA)
+        r--;
+    bool are_arguments = r != buffer->first && pnr_record_kind(r[-1]) == PNR_ARGUMENTS &&
+                         pnr_record_function(r[-1]) == function;
+    return are_arguments ? r - 1 : buffer->next;
+}
+
+void rec_buffer_retract_from(struct rec_buffer *buffer, struct pnr_record *first)
+{
+    for (struct pnr_record *r = first; r != buffer->next; r++) {        /* a reader stops at the first one */
+        buffer->n_data -= pnr_record_kind(*r) == PNR_DATA;
+        pnr_live_clear(r);
+    }
+    buffer->next = first;
+}
+
 void rec_buffer_renew_counter(struct rec_buffer *buffer)
 {
     uint64_t begin = rec_clock_ticks() & ~(uint64_t)UINT32_MAX;

@@ -205,6 +205,13 @@ static inline void rec_buffer_retract(struct rec_buffer *buffer)
     pnr_live_clear(--buffer->next);
 }
 
+/* Returns where the chunk ends without the arguments of this function, if they are its last records; else where it
+ * ends. */
+struct pnr_record *rec_buffer_before_arguments(const struct rec_buffer *buffer, uint32_t function);
+
+/* Removes the chunk's records from this one on. */
+void rec_buffer_retract_from(struct rec_buffer *buffer, struct pnr_record *first);
+
 /* Returns the ticks of the last record in the chunk that has some; 0 when there is none. */
 static inline uint64_t rec_buffer_last_ticks(const struct rec_buffer *buffer)
 {

@@ -459,8 +459,48 @@ static void convert_collection(struct call_stack *stack, struct pnr_record recor
     leave_frame(stack, &stack->filter.pipeline, variant, PNR_SUBJECT_COLLECTION, generation, 0, true, flags, ns);
 }
 
-/* Converts the record at `index`, which the program reported. Returns how many DATA records follow it. */
-static uint32_t convert_remark(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
+/* Adds values to the slice of a frame, if it has one: that is retained, however short. i: the frame's index. */
+static void describe_call(struct call_stack *stack, size_t i, const struct pnr_values *values)
+{
+    struct slice_filter *filter = &stack->filter;
+    size_t n_inside = 0;
+    if (!stack->frames[i].has_slice)
+        return;
+    for (size_t inner = i + 1; inner < stack->n; inner++)
+        n_inside += stack->frames[inner].has_slice;
+    struct open_slice *slice = &filter->slices[filter->n - 1 - n_inside];
+    slice_filter_retain(filter, slice);
+    slice->kept = remarks_join(&filter->pipeline.flows->remarks, slice->kept, values);
+}
+
+static void convert_arguments(struct call_stack *stack, uint32_t function, const struct pnr_values *values)
+{
+    const struct stack_frame *top = stack->n ? &stack->frames[stack->n - 1] : NULL;
+    if (stack->n_overflowed)
+        return;
+    if (top && top->subject == PNR_SUBJECT_PYTHON && top->function == function)
+        describe_call(stack, stack->n - 1, values);
+    else
+        stack_count(stack)->stray_values += !stack->filter.hides_all && !stack->is_revealed;
+}
+
+/* The frame that is left next may not be the innermost one, as with its exit. If it is not found, that exit is reported. */
+static void convert_result(struct call_stack *stack, uint32_t function, const struct pnr_values *values)
+{
+    struct stack_count *count = stack_count(stack);
+    size_t max = count->failed_compares < CALL_STACK_MAX_FAILED ? CALL_STACK_MAX_SEARCH : 1;
+    size_t bottom = stack->n > max ? stack->n - max : 0, i = stack->n;
+    if (stack->n_overflowed)
+        return;
+    while (i > bottom && (stack->frames[i - 1].subject != PNR_SUBJECT_PYTHON || stack->frames[i - 1].function != function))
+        i--;
+    count->failed_compares += stack->n - i;
+    if (i > bottom)
+        describe_call(stack, i - 1, values);
+}
+
+/* Converts the record at `index`, which has values. Returns how many DATA records follow it. */
+static uint32_t convert_values(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
                                uint64_t ns)
 {
     const struct pnr_record *record = &input->records[index];
@@ -471,7 +511,11 @@ static uint32_t convert_remark(struct call_stack *stack, const struct call_stack
     uint32_t n_data = remarks_read_values(record, input->n - index, &values, bytes, &is_whole);
     stack_count(stack)->stray_values += !is_whole;
     stack_count(stack)->unread_values += !remarks_are_readable(&values);
-    if (pnr_record_kind(*record) == PNR_SPAN)
+    if (pnr_record_kind(*record) == PNR_ARGUMENTS)
+        convert_arguments(stack, pnr_record_function(*record), &values);
+    else if (pnr_record_kind(*record) == PNR_RESULT)
+        convert_result(stack, pnr_record_function(*record), &values);
+    else if (pnr_record_kind(*record) == PNR_SPAN)
         push_span(stack, pnr_record_function(*record), remarks_keep(remarks, &values), ns);
     else
         slice_filter_remark(&stack->filter, pnr_record_kind(*record), pnr_record_function(*record), &values, ns);
@@ -515,8 +559,8 @@ static inline __attribute__((always_inline)) uint32_t convert_record_inline(stru
                                                                             uint32_t index, uint64_t ns)
 {
     struct pnr_record record = input->records[index];
-    if (pnr_kind_is_remark(pnr_record_kind(record)))
-        return convert_remark(stack, input, index, ns);
+    if (pnr_kind_has_values(pnr_record_kind(record)))
+        return convert_values(stack, input, index, ns);
     bool is_inexact = input->is_sparse && placing_is_inexact(record);
     struct pnr_kind_effect of = pnr_kind_effect(is_inexact ? placing_kind(record) : pnr_record_kind(record));
     unsigned flags = (is_inexact ? SLICE_INEXACT : 0) | (of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0);

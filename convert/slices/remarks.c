@@ -73,10 +73,13 @@ bool remarks_are_readable(const struct pnr_values *values)
     return found == 0;
 }
 
-struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values)
+/* Keeps values and then more of them. */
+static struct kept_values *keep_both(struct remarks *remarks, const struct pnr_values *values,
+                                     const struct pnr_values *more)
 {
-    size_t size = sizeof(struct kept_values) + values->size;
-    if (!values->size && !values->n_left_out)
+    uint32_t n_bytes = values->size + more->size, n_left_out = values->n_left_out + more->n_left_out;
+    size_t size = sizeof(struct kept_values) + n_bytes;
+    if (!n_bytes && !n_left_out)
         return NULL;
     if (remarks->n_bytes + size > REMARKS_MAX_BYTES) {
         remarks->n_overflowed++;
@@ -88,10 +91,26 @@ struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_value
         return NULL;
     }
     remarks->n_bytes += size;
-    *kept = (struct kept_values){ { kept->bytes, values->size, values->n_left_out }, 1 };
+    *kept = (struct kept_values){ { kept->bytes, n_bytes, n_left_out }, 1 };
     if (values->size)
         memcpy(kept->bytes, values->bytes, values->size);
+    if (more->size)
+        memcpy(kept->bytes + values->size, more->bytes, more->size);
     return kept;
+}
+
+struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values)
+{
+    return keep_both(remarks, values, &(struct pnr_values){ .size = 0 });
+}
+
+struct kept_values *remarks_join(struct remarks *remarks, struct kept_values *kept, const struct pnr_values *values)
+{
+    if (!kept)
+        return remarks_keep(remarks, values);
+    struct kept_values *both = keep_both(remarks, &kept->values, values);
+    remarks_release(remarks, kept);
+    return both;
 }
 
 void remarks_release(struct remarks *remarks, struct kept_values *kept)

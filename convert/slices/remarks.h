@@ -1,6 +1,6 @@
-/* Remarks: what the program reported about itself (specs/capture-format.md, section 4.2). Holds what they need of a
- * whole process: the spans of frames that are suspended, the identities of the program's own flows, and the values of
- * slices that are still open.
+/* Remarks: what the program reported about itself, and the values of calls (specs/capture-format.md, section 4.2). Holds
+ * what they need of a whole process: the spans of frames that are suspended, the identities of the program's own flows,
+ * and the values of slices that are still open.
  *
  *     records                 stack            slices
  *     START c                 c
@@ -46,7 +46,7 @@ void remarks_clear(struct remarks *remarks);
 /* Bytes that remarks_read_values() needs. */
 #define REMARKS_BUFFER (PNR_VALUES_MAX + PNR_DATA_SIZE)
 
-/* Reads the values of records[0], which is a remark, from the records after it, of n in all. Returns how many DATA
+/* Reads the values of records[0], which has some, from the records after it, of n in all. Returns how many DATA
  * records that were. *values: borrowed from bytes, REMARKS_BUFFER of them; without bytes if they are not whole:
  * *is_whole. */
 uint32_t remarks_read_values(const struct pnr_record *records, uint32_t n, struct pnr_values *values,
@@ -57,6 +57,10 @@ bool remarks_are_readable(const struct pnr_values *values);
 
 /* Keeps values, for one user. Returns NULL when there are none, or too many are kept. */
 struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values);
+
+/* Adds values to those that are kept, or NULL. Returns both, for one user in the place of the one of `kept`; or NULL as
+ * remarks_keep() does. */
+struct kept_values *remarks_join(struct remarks *remarks, struct kept_values *kept, const struct pnr_values *values);
 
 /* A user needs them no more. */
 void remarks_release(struct remarks *remarks, struct kept_values *kept);

@@ -45,9 +45,13 @@ static char *put_json_value(char *to, const struct pnr_value *value)
     case PNR_VALUE_FLOAT:
         return put_json_real(to, value->real);
     case PNR_VALUE_TEXT:
+    case PNR_VALUE_REPR:
         return stpcpy(text_put_json(stpcpy(to, "\""), value->text), "\"");
     case PNR_VALUE_CUT_TEXT:
+    case PNR_VALUE_CUT_REPR:
         return stpcpy(text_put_json(stpcpy(to, "\""), value->text), PNR_CUT_END "\"");
+    case PNR_VALUE_REDACTED:
+        return stpcpy(to, "\"" PNR_REDACTED "\"");
     case PNR_VALUE_OTHER:
         break;
     }

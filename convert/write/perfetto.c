@@ -635,9 +635,13 @@ static char *put_worth(char *to, const struct pnr_value *value)
     case PNR_VALUE_FLOAT:
         return put_double_field(to, ANNOTATION_DOUBLE, value->real);
     case PNR_VALUE_TEXT:
+    case PNR_VALUE_REPR:
         return put_string_field(to, ANNOTATION_STRING, value->text);
     case PNR_VALUE_CUT_TEXT:
+    case PNR_VALUE_CUT_REPR:
         return put_framed_text(to, "", value->text, PNR_CUT_END);
+    case PNR_VALUE_REDACTED:
+        return put_word_field(to, ANNOTATION_STRING, PNR_REDACTED);
     case PNR_VALUE_OTHER:
         break;
     }
@@ -803,6 +807,8 @@ static void unnamed_perfetto_slice(struct trace *trace, const struct slice *slic
     if (name) {
         to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
         to = slice->values ? put_values(to, trace, slice->values) : put_reason_field(to, slice);
+    } else {
+        to = put_values(to, trace, slice->values);
     }
     end_rare_event(&event, put_annotations(to, slice->flags));
     to = begin_rare_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);

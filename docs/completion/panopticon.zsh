@@ -12,6 +12,10 @@ _panopticon_rec() {
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
         '*--samples=[sample threads every DURATION]:DURATION:_files' \
+        '*--args=[record arguments of functions that match]:GLOB:_files' \
+        '*--results=[record results of functions that match]:GLOB:_files' \
+        '*--args-repr=[as --args, with repr() of other objects]:GLOB:_files' \
+        '*--redact=[names of values that are not recorded]:WORDS:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -82,6 +86,10 @@ _panopticon_record() {
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
         '*--samples=[sample threads every DURATION]:DURATION:_files' \
+        '*--args=[record arguments of functions that match]:GLOB:_files' \
+        '*--results=[record results of functions that match]:GLOB:_files' \
+        '*--args-repr=[as --args, with repr() of other objects]:GLOB:_files' \
+        '*--redact=[names of values that are not recorded]:WORDS:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -117,6 +125,10 @@ _panopticon_attach() {
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
         '*--samples=[sample threads every DURATION]:DURATION:_files' \
+        '*--args=[record arguments of functions that match]:GLOB:_files' \
+        '*--results=[record results of functions that match]:GLOB:_files' \
+        '*--args-repr=[as --args, with repr() of other objects]:GLOB:_files' \
+        '*--redact=[names of values that are not recorded]:WORDS:_files' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \

@@ -17,7 +17,7 @@
 struct rec_capture {
     int number;                         /* from 1 */
     char path[PATH_MAX];                /* absolute */
-    struct rec_options options;         /* engine and filters are not valid after the start */
+    struct rec_options options;         /* texts and lists are not valid after the start */
     struct rec_region region;           /* not of the capture that is written */
     bool is_waiting;                    /* the region begins when the program resumes recording */
     bool lifts_pause;                   /* a pause is lifted as long as it lasts */

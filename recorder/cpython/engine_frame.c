@@ -42,6 +42,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "call_inlining.h"
 #include "engine.h"
 #include "lives.h"
@@ -198,6 +199,8 @@ static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, s
     struct rec_thread *thread = rec_threads_find(ts);
     uintptr_t evaluation = cpython_evaluation(ts);
     bool is_new = !thread;
+    if (!is_new && thread->is_aside)
+        return NULL;
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_buffer_renew_counter(&thread->buffer);
@@ -356,16 +359,32 @@ static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts,
 }
 
 /* Appends the exit record of a frame where that is not fast. A frame that was entered in an earlier recording has no
- * function number in this one, so it counts as an unhooked frame that has gone. */
+ * function number in this one, so it counts as an unhooked frame that has gone. result: its values, which come before
+ * the record; or NULL. */
 static __attribute__((noinline)) void append_exit_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
-                                                         uint64_t tag)
+                                                         uint64_t tag, const struct pnr_values_writer *result)
 {
     rec_threads_notice_fork();
     bool is_known = rec_tag_is_current(tag);
     struct rec_open_frame leaving = is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame;
     struct rec_thread *thread = slow_path(ts, NULL, leaving);
-    if (thread && is_known)
-        append_exit(ts, thread, kind, frame, (uint32_t)tag);
+    if (!thread || !is_known)
+        return;
+    if (result && result->size)
+        rec_threads_append_values(thread, PNR_RESULT, (uint32_t)tag, result, rec_threads_innermost(ts), leaving);
+    append_exit(ts, thread, kind, frame, (uint32_t)tag);
+}
+
+/* Appends the exit record of a frame of which the result may be recorded. result: NULL after an exception. */
+static __attribute__((noinline)) void append_exit_with_result(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
+                                                              uint64_t tag, PyObject *result)
+{
+    struct pnr_values_writer values;
+    rec_threads_notice_fork();
+    bool is_read = rec_tag_is_current(tag) && rec_state_is(REC_RECORDING);
+    if (is_read)
+        rec_arguments_read_result(&values, result, (PyTypeObject *)PyErr_Occurred(), (uint32_t)tag);
+    append_exit_slowly(ts, kind, frame, tag, is_read ? &values : NULL);
 }
 
 /* Appends the exit record of a frame. One that was entered in an earlier recording is an unhooked frame of this one,
@@ -377,19 +396,20 @@ static inline __attribute__((always_inline)) void leave_frame(PyThreadState *ts,
     if (is_fast(ts, thread))
         append_exit(ts, thread, kind, frame, (uint32_t)tag);
     else
-        append_exit_slowly(ts, kind, frame, tag);
+        append_exit_slowly(ts, kind, frame, tag, NULL);
 }
 
 /* Retracts the entry record of a frame that never ran, if it is the newest record. */
 static bool retract_entry(PyThreadState *ts, uint64_t tag)
 {
     struct rec_thread *thread = rec_current;
-    if (!rec_recursion_kept_from_beginning(ts) || thread->owner != ts || thread->buffer.next == thread->buffer.first)
+    if (!rec_recursion_kept_from_beginning(ts) || thread->owner != ts)
         return false;
-    if (!pnr_kind_enters_frame(pnr_record_kind(thread->buffer.next[-1])) ||
-        pnr_record_function(thread->buffer.next[-1]) != (uint32_t)tag)
+    struct pnr_record *end = rec_buffer_before_arguments(&thread->buffer, (uint32_t)tag);
+    if (end == thread->buffer.first || !pnr_kind_enters_frame(pnr_record_kind(end[-1])) ||
+        pnr_record_function(end[-1]) != (uint32_t)tag)
         return false;
-    rec_buffer_retract(&thread->buffer);
+    rec_buffer_retract_from(&thread->buffer, end - 1);
     return true;
 }
 
@@ -425,7 +445,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
 }
 
 /* Appends the exit record of a frame that was left with this result. f: NULL for a plain frame. */
-static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, uint64_t tag)
+static void append_result(PyThreadState *ts, const cpython_frame *f, PyObject *result, uint64_t tag)
 {
     enum pnr_kind exit;
     if (!result && retract_entry(ts, tag))
@@ -436,7 +456,10 @@ static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObj
         exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
     if (f && exit != PNR_YIELD && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
         rec_lives_end(rec_frame_identity(f));
-    leave_frame(ts, exit, f ? rec_frame_identity(f) : 0, tag);
+    if (unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && exit != PNR_YIELD && rec_arguments_has_result((uint32_t)tag))
+        append_exit_with_result(ts, exit, f ? rec_frame_identity(f) : 0, tag, result);
+    else
+        leave_frame(ts, exit, f ? rec_frame_identity(f) : 0, tag);
 }
 
 static enum pnr_kind entry_kind_of(const cpython_frame *f, uint64_t tag)
@@ -473,14 +496,47 @@ static inline __attribute__((always_inline)) PyObject *evaluate_creation(PyThrea
     return result;
 }
 
-/* The hook of any frame, without a fast path. */
-static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                bool wraps)
+/* Appends the entry record of a frame and its arguments, which are read first: that may run code of the program. Returns
+ * the thread, or NULL when the frame is not recorded any more. */
+static __attribute__((noinline)) struct rec_thread *append_entry_with_arguments(PyThreadState *ts, cpython_frame *f,
+                                                                                struct rec_thread *thread,
+                                                                                enum pnr_kind kind, uint64_t frame,
+                                                                                uint64_t tag)
 {
-    struct rec_thread *thread = slow_path(ts, f, rec_no_frame);
+    struct pnr_values_writer values;
+    values.size = 0;                    /* the rest is large, and set when it is needed */
+    if (kind != PNR_RESUME && rec_arguments_read(&values, f, cpython_is_continuable(f), (uint32_t)tag)) {
+        thread = slow_path(ts, f, rec_no_frame);
+        if (!thread || !rec_tag_is_current(tag))
+            return NULL;
+    }
+    append_entry(ts, thread, kind, frame, (uint32_t)tag);
+    if (values.size)
+        rec_threads_append_values(thread, PNR_ARGUMENTS, (uint32_t)tag, &values, rec_threads_innermost(ts),
+                                  (struct rec_open_frame){ frame, (uint32_t)tag });
+    return thread;
+}
+
+/* Evaluates a frame that is not recorded. Where the thread runs code for the recorder and the C stack is used up, the
+ * hook is taken off. */
+static PyObject *evaluate_unrecorded(PyThreadState *ts, cpython_frame *f, int throwflag, uintptr_t entered, bool wraps)
+{
+    struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
+    if (likely(!thread || !thread->is_aside) || !is_beyond_guard(ts, thread))
+        return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
+    thread->is_aside = false;
+    PyObject *result = evaluate_unhooked(ts, f, throwflag, thread, 0, 0, entered, wraps);
+    rec_threads_step_aside(ts, true);
+    return result;
+}
+
+/* The hook of any frame, without a fast path. thread: that runs, or NULL when nothing is recorded. */
+static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                struct rec_thread *thread, bool wraps)
+{
     uint64_t tag = thread ? rec_functions_tag_call(f, cpython_running(ts)) : 0;
     if (!tag)
-        return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
+        return evaluate_unrecorded(ts, f, throwflag, HOOK_ENTERED, wraps);
     bool is_deep = is_beyond_guard(ts, thread);
     if (rec_tag_watched(tag))
         rec_threads_on_watched_call(ts, f, thread, tag);
@@ -494,8 +550,13 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
     PyObject *namespace = rec_tag_flags(tag) & REC_TAG_SUBSCRIPT ? rec_inlining_on_call(f) : NULL;
     enum pnr_kind entry = is_excluded ? PNR_CALL : entry_kind_of(f, tag);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
-    if (!is_excluded)
+    if (!is_excluded && unlikely(rec_tag_flags(tag) & REC_TAG_VALUES)) {
+        thread = append_entry_with_arguments(ts, f, thread, entry, frame, tag);
+        if (!thread)
+            return evaluate_unrecorded(ts, f, throwflag, HOOK_ENTERED, wraps);
+    } else if (!is_excluded) {
         append_entry(ts, thread, entry, frame, (uint32_t)tag);
+    }
     PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, is_excluded ? 0 : tag,
                                                    HOOK_ENTERED, wraps) :
                                  evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
@@ -510,7 +571,13 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
 {
     if (is_entry_recorded(f, false))
         return rec_recursion.evaluate(ts, f, throwflag);
-    return hook_any(ts, f, throwflag, false);
+    return hook_any(ts, f, throwflag, slow_path(ts, f, rec_no_frame), false);
+}
+
+/* The hook of a function whose values are recorded, where its event is fast. */
+static __attribute__((noinline)) PyObject *hook_valued(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_any(ts, f, throwflag, rec_current, false);
 }
 
 /* The hook where another tool's function is not known to call ours. */
@@ -518,7 +585,7 @@ static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 {
     if (is_entry_recorded(f, true))
         return engine.wrapped(ts, f, throwflag);
-    return hook_any(ts, f, throwflag, true);
+    return hook_any(ts, f, throwflag, slow_path(ts, f, rec_no_frame), true);
 }
 
 /* Ends the hook after the evaluation where that is not simple. */
@@ -604,6 +671,8 @@ static inline __attribute__((always_inline)) PyObject *hook_flagged(PyThreadStat
         return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
     if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_BOUNDARY | REC_TAG_CONTINUABLE))
         return hook_boundary(ts, f, throwflag, tag);
+    if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_VALUES | REC_TAG_CONTINUABLE))
+        return hook_valued(ts, f, throwflag);
     return hook_slowly(ts, f, throwflag);
 }
 

@@ -5,6 +5,7 @@
  * CPython reports the events of a frame while the frame is the running one. It omits some exits (cpython issue 140373);
  * the reader of a capture finds them by the next exit further out. */
 #include "greenlets.h"
+#include "arguments.h"
 #include "codes.h"
 #include "tool.h"
 
@@ -12,6 +13,7 @@
 
 #include "engine.h"
 #include "lives.h"
+#include "muted.h"
 #include "muted_exits.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
@@ -42,6 +44,8 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
     }
     struct rec_thread *thread = rec_threads_find(ts);
     bool is_new = !thread;
+    if (!is_new && thread->is_aside)
+        return NULL;
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_current = thread->is_ending || !rec_worker_unpark() || rec_greenlets_are_awaited() ? &rec_no_thread : thread;
@@ -108,8 +112,58 @@ static inline void store_event(struct rec_thread *thread, uint64_t ticks, enum p
         rec_buffer_append(&thread->buffer, ticks, kind, frame, function);
 }
 
-static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts, PyCodeObject *code,
-                                                               enum pnr_kind kind)
+/* Appends an event that is not fast. values: arguments or a result, without bytes if there are none; or NULL. */
+static void append_with_values(PyThreadState *ts, cpython_frame *f, struct rec_thread *thread, uint64_t tag,
+                               enum pnr_kind kind, const struct pnr_values_writer *values)
+{
+    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muted_exits_filter(ts, thread, f, (uint32_t)tag, kind))
+        return;
+    if (!count_frame(thread, kind))
+        return;
+    uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
+    if (frame && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+        kind = kind_in_life(kind, frame);
+    const struct rec_open_frame self = { frame, (uint32_t)tag };
+    bool is_entry = pnr_kind_enters_frame(kind);
+    if (values && values->size && !is_entry)
+        rec_threads_append_values(thread, PNR_RESULT, (uint32_t)tag, values, cpython_previous(f), self);
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks)) {
+        if (!rec_threads_start_chunk(thread, 0, cpython_previous(f), is_entry ? rec_no_frame : self))
+            return;
+        ticks = rec_clock_ticks() - thread->buffer.base;
+    }
+    store_event(thread, ticks, kind, frame, (uint32_t)tag, false);
+    if (values && values->size && is_entry)
+        rec_threads_append_values(thread, PNR_ARGUMENTS, (uint32_t)tag, values, cpython_previous(f), self);
+    rec_sparse_break();
+}
+
+/* Reads the arguments or the result of the call, which may run code of the program, and then appends the event. outcome: the
+ * result, or the exception that leaves the frame; NULL at an entry. */
+static __attribute__((noinline)) void read_and_append(PyThreadState *ts, cpython_frame *f, struct rec_thread *thread,
+                                                      uint64_t tag, enum pnr_kind kind, PyObject *outcome)
+{
+    struct pnr_values_writer values;
+    bool is_exception = pnr_kind_effect(kind).traits & PNR_EXCEPTION, is_entry = pnr_kind_enters_frame(kind);
+    bool has_run = is_entry ? rec_arguments_read(&values, f, true, (uint32_t)tag) :
+                              rec_arguments_read_result(&values, is_exception ? NULL : outcome,
+                                                        is_exception ? Py_TYPE(outcome) : NULL, (uint32_t)tag);
+    if (has_run) {
+        thread = resync_monitored_thread(ts, is_entry ? cpython_previous(f) : f);
+        if (thread && !rec_tag_is_current(tag)) {
+            tag = rec_functions_tag_call(f, cpython_previous(f));
+            values.size = 0;            /* its keys are numbers of the recording before */
+        }
+        if (!thread || !tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
+            return;
+    }
+    append_with_values(ts, f, thread, tag, kind, &values);
+}
+
+/* outcome: the result of the call, or the exception that leaves it; NULL where no values are recorded. */
+static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
+                                                               PyObject *outcome)
 {
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code || rec_tag_peek(f) == (uint64_t)rec_functions.plain << 32)
@@ -129,22 +183,12 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
             skip_in_life(kind, f);
         return rec_tool_nothing();
     }
-    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muted_exits_filter(ts, thread, f, (uint32_t)tag, kind))
-        return rec_tool_nothing();
-    if (!count_frame(thread, kind))
-        return rec_tool_nothing();
-    uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
-    if (frame && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
-        kind = kind_in_life(kind, frame);
-    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
-    if (!rec_buffer_has_capacity(&thread->buffer, ticks)) {
-        const struct rec_open_frame self = { frame, (uint32_t)tag };
-        if (!rec_threads_start_chunk(thread, 0, cpython_previous(f), pnr_kind_enters_frame(kind) ? rec_no_frame : self))
-            return rec_tool_nothing();
-        ticks = rec_clock_ticks() - thread->buffer.base;
-    }
-    store_event(thread, ticks, kind, frame, (uint32_t)tag, false);
-    rec_sparse_break();
+    bool has_values = unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && kind != PNR_RESUME && kind != PNR_YIELD &&
+                      (outcome || pnr_kind_enters_frame(kind)) && !rec_muted_is_silent((uint32_t)tag);
+    if (has_values)
+        read_and_append(ts, f, thread, tag, kind, outcome);
+    else
+        append_with_values(ts, f, thread, tag, kind, NULL);
     return rec_tool_nothing();
 }
 
@@ -160,14 +204,17 @@ static inline enum pnr_kind kind_by_code(const PyCodeObject *code, enum pnr_kind
     return code->co_flags & CONTINUABLE ? continuable : plain;
 }
 
-/* Appends an event. plain, continuable: the kinds of record for a function that is the one or the other. is_sparse: the
- * clock is. It is a constant, so that the other case does not pay. */
-static inline __attribute__((always_inline)) PyObject *append_event(PyObject *code, enum pnr_kind plain,
-                                                                    enum pnr_kind continuable, bool is_sparse)
+/* Appends an event. args: of its callback. plain, continuable: the kinds of record for a function that is the one or the
+ * other. is_sparse: the clock is. is_valued: args[2] is the outcome, which may be recorded. Both are constants, so that the
+ * other cases do not pay. */
+static inline __attribute__((always_inline)) PyObject *append_event(PyObject *const *args, enum pnr_kind plain,
+                                                                    enum pnr_kind continuable, bool is_sparse,
+                                                                    bool is_valued)
 {
+    PyCodeObject *code = (PyCodeObject *)args[0];
     PyThreadState *ts = PyThreadState_Get();
     struct rec_thread *thread = rec_current;
-    uint64_t tag = cpython_code_value((PyCodeObject *)code, rec_functions.extra_index);
+    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
     bool is_plain = tag >> 32 == rec_functions.plain;
     bool is_continuable = tag >> 32 == (rec_functions.plain | REC_TAG_CONTINUABLE);
     bool is_exit = !pnr_kind_enters_frame(plain);
@@ -176,7 +223,7 @@ static inline __attribute__((always_inline)) PyObject *append_event(PyObject *co
     uint64_t ticks = skips ? 0 : rec_clock_ticks() - thread->buffer.base;
     if (unlikely(thread->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other_greenlet(ts, thread, plain)) ||
         unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
-        return append_event_slowly(ts, (PyCodeObject *)code, kind_by_code((PyCodeObject *)code, plain, continuable));
+        return append_event_slowly(ts, code, kind_by_code(code, plain, continuable), is_valued ? args[2] : NULL);
     if (unlikely(!count_frame(thread, plain)))
         return rec_tool_nothing();
     if (is_plain)
@@ -193,7 +240,7 @@ static inline __attribute__((always_inline)) PyObject *append_event(PyObject *co
 static PyObject *note_code(PyCodeObject *code, enum pnr_kind kind)
 {
     if (!rec_codes_has(code))
-        Py_DECREF(append_event_slowly(PyThreadState_Get(), code, kind));
+        Py_DECREF(append_event_slowly(PyThreadState_Get(), code, kind, NULL));
     return rec_codes_has(code) ? rec_tool_disable() : rec_tool_nothing();
 }
 
@@ -206,15 +253,17 @@ static PyObject *note_code(PyCodeObject *code, enum pnr_kind kind)
 
 CALLBACK(note_at_start, note_code((PyCodeObject *)args[0], kind_by_code((PyCodeObject *)args[0], PNR_CALL, PNR_START)))
 CALLBACK(note_at_resume, note_code((PyCodeObject *)args[0], PNR_RESUME))
-CALLBACK(on_start, append_event(args[0], PNR_CALL, PNR_START, false))
-CALLBACK(on_resume, append_event(args[0], PNR_RESUME, PNR_RESUME, false))
-CALLBACK(on_throw, append_event(args[0], PNR_RESUME, PNR_RESUME, false))
-CALLBACK(on_return, append_event(args[0], PNR_RETURN, PNR_FINISH, false))
-CALLBACK(on_yield, append_event(args[0], PNR_YIELD, PNR_YIELD, false))
-CALLBACK(on_sparse_start, append_event(args[0], PNR_CALL, PNR_START, true))
-CALLBACK(on_sparse_resume, append_event(args[0], PNR_RESUME, PNR_RESUME, true))
-CALLBACK(on_sparse_return, append_event(args[0], PNR_RETURN, PNR_FINISH, true))
-CALLBACK(on_sparse_yield, append_event(args[0], PNR_YIELD, PNR_YIELD, true))
+CALLBACK(on_start, append_event(args, PNR_CALL, PNR_START, false, false))
+CALLBACK(on_resume, append_event(args, PNR_RESUME, PNR_RESUME, false, false))
+CALLBACK(on_throw, append_event(args, PNR_RESUME, PNR_RESUME, false, false))
+CALLBACK(on_return, append_event(args, PNR_RETURN, PNR_FINISH, false, false))
+CALLBACK(on_yield, append_event(args, PNR_YIELD, PNR_YIELD, false, false))
+CALLBACK(on_sparse_start, append_event(args, PNR_CALL, PNR_START, true, false))
+CALLBACK(on_sparse_resume, append_event(args, PNR_RESUME, PNR_RESUME, true, false))
+CALLBACK(on_sparse_return, append_event(args, PNR_RETURN, PNR_FINISH, true, false))
+CALLBACK(on_sparse_yield, append_event(args, PNR_YIELD, PNR_YIELD, true, false))
+CALLBACK(on_valued_return, append_event(args, PNR_RETURN, PNR_FINISH, false, true))
+CALLBACK(on_valued_sparse_return, append_event(args, PNR_RETURN, PNR_FINISH, true, true))
 
 /* Returns true when the exception that leaves a frame here may have come out of another tool's callback for its entry
  * or exit. Of two tools that watch an instruction, the first one that raises keeps the other one from being called
@@ -293,44 +342,42 @@ static bool is_excluded(const PyCodeObject *code)
 }
 
 /* This event comes from all code: that which is excluded must not cost more than the look at its tag. */
-static inline PyObject *append_unwind(PyObject *const *args, bool is_sparse)
+static inline PyObject *append_unwind(PyObject *const *args, bool is_sparse, bool is_valued)
 {
     if (is_excluded((PyCodeObject *)args[0]) ||
         (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left_already(PyThreadState_Get())))
         return rec_tool_nothing();
     if (is_sparse)                      /* reads the clock: how long it takes depends on the handler */
         rec_sparse_break();
-    return append_event(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, is_sparse);
+    return append_event(args, PNR_UNWIND, PNR_FINISH_UNWIND, is_sparse, is_valued);
 }
 
-CALLBACK(on_unwind, append_unwind(args, false))
-CALLBACK(on_sparse_unwind, append_unwind(args, true))
+CALLBACK(on_unwind, append_unwind(args, false, false))
+CALLBACK(on_sparse_unwind, append_unwind(args, true, false))
+CALLBACK(on_valued_unwind, append_unwind(args, false, true))
+CALLBACK(on_valued_sparse_unwind, append_unwind(args, true, true))
 
 static int listen_to_all(void)
 {
-    static const struct event {
+    bool is_sparse = rec_sparse.is_on, is_valued = rec_arguments_are_on();
+    const struct event {
         enum rec_tool_seat seat;
         const char *event;
         rec_tool_callback callback;
         bool is_global;
     } events[] = {
         { REC_TOOL_NOTES, "PY_START", note_at_start, true }, { REC_TOOL_NOTES, "PY_RESUME", note_at_resume, true },
-        { REC_TOOL_RECORDS, "PY_START", on_start, false }, { REC_TOOL_RECORDS, "PY_RESUME", on_resume, false },
-        { REC_TOOL_RECORDS, "PY_RETURN", on_return, false }, { REC_TOOL_RECORDS, "PY_YIELD", on_yield, false },
-        { REC_TOOL_RECORDS, "PY_UNWIND", on_unwind, true }, { REC_TOOL_RECORDS, "PY_THROW", on_throw, true } },
-    sparse_events[] = {
-        { REC_TOOL_NOTES, "PY_START", note_at_start, true }, { REC_TOOL_NOTES, "PY_RESUME", note_at_resume, true },
-        { REC_TOOL_RECORDS, "PY_START", on_sparse_start, false },
-        { REC_TOOL_RECORDS, "PY_RESUME", on_sparse_resume, false },
-        { REC_TOOL_RECORDS, "PY_RETURN", on_sparse_return, false },
-        { REC_TOOL_RECORDS, "PY_YIELD", on_sparse_yield, false },
-        { REC_TOOL_RECORDS, "PY_UNWIND", on_sparse_unwind, true },
-        { REC_TOOL_RECORDS, "PY_THROW", on_sparse_resume, true } };
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
-        const struct event *e = rec_sparse.is_on ? &sparse_events[i] : &events[i];
+        { REC_TOOL_RECORDS, "PY_START", is_sparse ? on_sparse_start : on_start, false },
+        { REC_TOOL_RECORDS, "PY_RESUME", is_sparse ? on_sparse_resume : on_resume, false },
+        { REC_TOOL_RECORDS, "PY_RETURN", is_valued ? is_sparse ? on_valued_sparse_return : on_valued_return :
+                                         is_sparse ? on_sparse_return : on_return, false },
+        { REC_TOOL_RECORDS, "PY_YIELD", is_sparse ? on_sparse_yield : on_yield, false },
+        { REC_TOOL_RECORDS, "PY_UNWIND", is_valued ? is_sparse ? on_valued_sparse_unwind : on_valued_unwind :
+                                         is_sparse ? on_sparse_unwind : on_unwind, true },
+        { REC_TOOL_RECORDS, "PY_THROW", is_sparse ? on_sparse_resume : on_throw, true } };
+    for (const struct event *e = events; e != events + sizeof events / sizeof *events; e++)
         if (rec_tool_listen(e->seat, e->event, e->callback, e->is_global) != 0)
             return -1;
-    }
     return 0;
 }
 

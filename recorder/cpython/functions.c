@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "arguments.h"
 #include "call_inlining.h"
 #include "codes.h"
 #include "lives.h"
@@ -139,6 +140,10 @@ static uint64_t make_tag(const cpython_frame *f)
         flags |= REC_TAG_CONTINUABLE;
     else
         flags |= rec_threads_watch(code, strings) << REC_TAG_WATCHED_SHIFT;
+    if (has_records && code->co_flags & CO_OPTIMIZED && rec_arguments_are_wanted(strings))
+        flags |= REC_TAG_VALUES;
+    if (index && flags & REC_TAG_VALUES)
+        rec_arguments_add(index, strings);
     if (rec_inlining_on_first_call(f, has_records))
         flags |= REC_TAG_SUBSCRIPT;
     if (index && rec_budget_is_on() && (!(code->co_flags & CO_OPTIMIZED) || flags >> REC_TAG_WATCHED_SHIFT))
@@ -160,6 +165,8 @@ static __attribute__((noinline)) uint64_t name_boundary(const cpython_frame *f, 
     PyCodeObject *code = cpython_code(f);
     begin_naming(f, &naming);
     uint32_t index = add_to_names(code, &naming);
+    if (index && rec_tag_flags(tag) & REC_TAG_VALUES)
+        rec_arguments_add(index, naming.strings);
     if (index)
         keep_tag(code, tag | index);
     end_naming(&naming);
@@ -208,6 +215,7 @@ int rec_functions_init(const char *own)
 static void void_tags(void)
 {
     rec_lives_start();
+    rec_arguments_forget();
     rec_functions.session++;
     rec_functions.plain = rec_functions.session << REC_TAG_SESSION_SHIFT;
 }

@@ -13,19 +13,20 @@
 #include "../../format/filter.h"
 #include "../../format/names.h"
 
-/* A tag: bits 0 to 31: index in the name table; 32 to 36: flags; 37 to 39: row in the table of watched functions
- * (threads.c), 0 for others; 40 to 63: number of the recording. 0 is no tag. */
+/* A tag: bits 0 to 31: index in the name table; 32 to 37: flags; 38 to 40: row in the table of watched functions
+ * (threads.c), 0 for others; 41 to 63: number of the recording. 0 is no tag. */
 enum {
     REC_TAG_EXCLUDED = 1,               /* it has no records; what it calls has */
     REC_TAG_CONTINUABLE = 2,
     REC_TAG_SUBSCRIPT = 4,              /* each call is reported to rec_inlining_on_call */
     REC_TAG_BOUNDARY = 8,               /* it has records when its caller is recorded in full; index 0: not named yet */
-    REC_TAG_SLOW = 16                   /* each of its events takes the slow path */
+    REC_TAG_SLOW = 16,                  /* each of its events takes the slow path, as the budget wants it */
+    REC_TAG_VALUES = 32                 /* its arguments or results are recorded (arguments.h) */
 };
 #define REC_TAG_NOT_FULL (REC_TAG_EXCLUDED | REC_TAG_BOUNDARY)
-#define REC_TAG_WATCHED_SHIFT 5         /* like the next one, in the upper word */
+#define REC_TAG_WATCHED_SHIFT 6         /* like the next one, in the upper word */
 #define REC_TAG_MAX_WATCHED 7
-#define REC_TAG_SESSION_SHIFT 8
+#define REC_TAG_SESSION_SHIFT 9
 
 struct rec_functions {
     uint32_t plain;                     /* upper word of a tag of this recording without flags */
@@ -61,6 +62,17 @@ bool rec_functions_is_full(const cpython_frame *caller);
 
 /* Gets the UTF-8 of a str, lone surrogates included; "?" for anything else. The caller releases *owned after use. */
 struct pnr_string rec_functions_text(PyObject *object, PyObject **owned);
+
+/* As rec_functions_text, for a str that the caller holds while it uses the text: ASCII is not copied. */
+static inline struct pnr_string rec_functions_held_text(PyObject *object, PyObject **owned)
+{
+    if (unlikely(!PyUnicode_Check(object)) || unlikely(!PyUnicode_IS_COMPACT_ASCII(object)))
+        return rec_functions_text(object, owned);
+    Py_ssize_t size = PyUnicode_GET_LENGTH(object);
+    *owned = NULL;
+    return (struct pnr_string){ (const char *)PyUnicode_DATA(object),
+                                (uint32_t)(size < PNR_NAME_MAX ? size : PNR_NAME_MAX) };
+}
 
 static inline uint32_t rec_tag_flags(uint64_t tag)
 {

@@ -17,6 +17,7 @@
 
 #include <internal/pycore_ceval.h>
 #include <internal/pycore_runtime.h>
+#include <internal/pycore_code.h>
 #include <opcode.h>
 
 #include "layout.h"
@@ -113,6 +114,21 @@ static inline PyObject *cpython_argument(const cpython_frame *f, int i)
 #else
     return f->localsplus[i];
 #endif
+}
+
+/* The name of parameter i, borrowed: of *args and **kwargs, too, which come last. */
+static inline PyObject *cpython_parameter_name(const PyCodeObject *code, int i)
+{
+    return PyTuple_GET_ITEM(code->co_localsplusnames, i);
+}
+
+/* The value of parameter i while the frame is being entered; borrowed, or NULL. has_cells: the instructions before the
+ * function's body have run: a parameter that an inner function uses is in a cell then (Python/compile.c, MAKE_CELL). */
+static inline PyObject *cpython_parameter(const cpython_frame *f, int i, bool has_cells)
+{
+    PyObject *value = cpython_argument(f, i);
+    bool is_cell = has_cells && PyBytes_AS_STRING(cpython_code(f)->co_localspluskinds)[i] & CO_FAST_CELL;
+    return is_cell && value && PyCell_Check(value) ? PyCell_GET(value) : value;
 }
 
 static inline cpython_frame *cpython_previous(const cpython_frame *f) { return f->previous; }

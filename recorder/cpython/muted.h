@@ -69,6 +69,7 @@ void rec_muted_forget(void);
 #else
 
 static inline bool rec_muted_is_slow(uint32_t function) { return !function; }
+static inline bool rec_muted_is_silent(uint32_t function) { return !function; }
 
 #endif
 

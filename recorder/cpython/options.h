@@ -9,6 +9,7 @@
 struct rec_options {
     const char *engine;                 /* "frame", "monitoring", or NULL: the first there is; borrowed from the dict */
     PyObject *filters;                  /* list of (enum pnr_filter_action, str), or NULL; borrowed from the dict */
+    PyObject *args, *results, *args_repr, *redact;      /* lists of str, or NULL; borrowed from the dict */
     unsigned long long c_calls, collections, exceptions, starts_paused, discards, follows_forks;         /* flags */
     unsigned long long has_sparse_clock;
     unsigned long long min_duration_ns, max_size, last_ns;                      /* 0: no limit */

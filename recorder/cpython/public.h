@@ -58,6 +58,18 @@ static inline PyObject *cpython_argument(const cpython_frame *f, int i)
     return cpython_borrow(value);
 }
 
+static inline PyObject *cpython_parameter_name(const PyCodeObject *code, int i)
+{
+    PyObject *names = cpython_borrow(PyCode_GetVarnames((PyCodeObject *)code));        /* the code object keeps the names */
+    return names && i < PyTuple_GET_SIZE(names) ? PyTuple_GET_ITEM(names, i) : NULL;
+}
+
+/* The interpreter looks into cells itself. */
+static inline PyObject *cpython_parameter(const cpython_frame *f, int i, bool has_cells)
+{
+    return (void)has_cells, cpython_argument(f, i);
+}
+
 /* The frame that a program is run from (cpython_run_detached). It, and those outwards of it, are not the program's. */
 extern cpython_frame *cpython_bottom __attribute__((visibility("hidden")));
 

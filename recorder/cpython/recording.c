@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "engine.h"
 #include "event_cost.h"
+#include "arguments.h"
 #include "exceptions.h"
 #include "muting.h"
 #include "occasions.h"
@@ -547,7 +548,7 @@ static bool prepare_start(bool joins, PyObject *properties, PyObject *dict)
 {
     struct rec_options *options = &rec_captures.written.options;
     if (rec_options_parse(dict, options) != 0 || !choose_engine(options->engine, options->max_overhead_ppm > 0) ||
-        rec_options_set_filters(options) != 0 || rec_properties_keep(properties) != 0)
+        rec_options_set_filters(options) != 0 || rec_arguments_start(options) != 0 || rec_properties_keep(properties) != 0)
         return false;
     rec_diagnostics_hold();             /* until it has begun, what fails is raised */
     recording.pid = getpid();
@@ -791,6 +792,7 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
         return;
     }
     rec_incidents_end();
+    rec_arguments_end();
     bool are_c_calls_missing = rec_c_calls_were_displaced();
     if (rec_threads.missing)
         rec_name_table_add_property("calls_missing", rec_threads.missing);

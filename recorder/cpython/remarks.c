@@ -18,16 +18,6 @@ static struct {
 
 /* ---- texts and labels ---- */
 
-/* Gets the UTF-8 of a str. Leaves nothing in it. Runs no Python code. The caller releases *owned after use. */
-static struct pnr_string text_of(PyObject *object, PyObject **owned)
-{
-    *owned = NULL;
-    if (likely(PyUnicode_Check(object) && PyUnicode_IS_COMPACT_ASCII(object)))
-        return (struct pnr_string){ PyUnicode_DATA(object), (uint32_t)(PyUnicode_GET_LENGTH(object) < PNR_NAME_MAX ?
-                                    PyUnicode_GET_LENGTH(object) : PNR_NAME_MAX) };
-    return rec_functions_text(object, owned);
-}
-
 static uint32_t add_label(struct pnr_string name)
 {
     char bytes[PNR_TEXT_MAX + sizeof PNR_CUT_END];
@@ -49,13 +39,23 @@ static uint32_t find_exact_label(PyObject *name)
         return (uint32_t)PyLong_AsUnsignedLong(number);
     if (PyDict_GET_SIZE(remarks.labels) >= MAX_LABELS)
         return 0;
-    uint32_t label = add_label(text_of(name, &owned));
+    uint32_t label = add_label(rec_functions_held_text(name, &owned));
     Py_XDECREF(owned);
     number = label ? PyLong_FromUnsignedLong(label) : NULL;
     if (!number || PyDict_SetItem(remarks.labels, name, number) != 0)
         PyErr_Clear();                  /* then it is added again */
     Py_XDECREF(number);
     return label;
+}
+
+/* Brings the labels to the recording that runs. */
+static void renew_labels(void)
+{
+    if (likely(remarks.session == rec_functions.session))
+        return;
+    PyDict_Clear(remarks.labels);
+    remarks.session = rec_functions.session;
+    remarks.further = 0;
 }
 
 /* Returns the number of a label; 0 for one beyond MAX_LABELS, and for what is no str. A str of a derived class is copied:
@@ -86,7 +86,7 @@ static void set_long_integer(struct pnr_value *value, PyObject *object, PyObject
 {
     PyObject *ignored, *digits = PyNumber_ToBase(object, 16);
     value->type = digits ? PNR_VALUE_TEXT : PNR_VALUE_OTHER;
-    value->text = digits ? text_of(digits, &ignored) : (struct pnr_string){ "int", 3 };
+    value->text = digits ? rec_functions_held_text(digits, &ignored) : (struct pnr_string){ "int", 3 };
     *owned = digits;
 }
 
@@ -108,7 +108,7 @@ static void set_value(struct pnr_value *value, PyObject *object, PyObject **owne
         value->real = PyFloat_AS_DOUBLE(object);
     } else if (PyUnicode_Check(object)) {
         value->type = PNR_VALUE_TEXT;
-        value->text = text_of(object, owned);
+        value->text = rec_functions_held_text(object, owned);
     } else {
         const char *name = Py_TYPE(object)->tp_name;
         value->type = PNR_VALUE_OTHER;
@@ -129,46 +129,22 @@ static void add_named_value(PyObject *name, PyObject *object)
 {
     PyObject *owned;
     uint32_t key = find_label(name);
-    add_value(key, key ? (struct pnr_string){ "", 0 } : text_of(name, &owned), object);
+    add_value(key, key ? (struct pnr_string){ "", 0 } : rec_functions_held_text(name, &owned), object);
     if (!key)
         Py_XDECREF(owned);
 }
 
 /* ---- records ---- */
 
-/* Begins a remark: brings the thread to the present, and the labels to the recording that runs. Returns NULL when
- * nothing is recorded. */
+/* Begins a remark: brings the thread to the present. Returns NULL when nothing is recorded. */
 static struct rec_thread *begin_remark(PyThreadState *ts)
 {
     struct rec_thread *thread = rec_threads_bring_to_present(ts);
     if (!thread || !rec_state_is(REC_RECORDING) || !remarks.labels)
         return NULL;
-    if (unlikely(remarks.session != rec_functions.session)) {
-        PyDict_Clear(remarks.labels);
-        remarks.session = rec_functions.session;
-        remarks.further = 0;
-    }
+    renew_labels();
     remarks.values.size = remarks.values.n_left_out = 0;
     return thread;
-}
-
-/* Stores the remark in one chunk, with its values. */
-static void store_remark(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind, uint32_t label)
-{
-    struct rec_buffer *buffer = &thread->buffer;
-    uint32_t n = 1 + pnr_values_records(remarks.values.size);
-    uint64_t ticks = rec_clock_ticks() - buffer->base;
-    rec_sparse_break();
-    if (unlikely(!rec_buffer_has_capacity(buffer, ticks)) || unlikely(!rec_buffer_reserve(buffer, n))) {
-        if (!rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), rec_no_frame))
-            return;                     /* it is counted as lost */
-        if (!rec_buffer_reserve(buffer, n)) {
-            rec_buffer_count_lost(buffer);
-            return;
-        }
-        ticks = rec_clock_ticks() - buffer->base;
-    }
-    rec_buffer_append_values(buffer, ticks, kind, label, &remarks.values);
 }
 
 /* Makes a remark of this name, with the values of n keys. Keeps the exception that is set. Returns false when nothing is
@@ -186,7 +162,7 @@ static bool make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *val
     for (Py_ssize_t i = 0; label && i < n; i++)
         add_named_value(keys[i], values[i]);
     if (label)
-        store_remark(ts, thread, kind, label);
+        rec_threads_append_values(thread, kind, label, &remarks.values, rec_threads_innermost(ts), rec_no_frame);
     PyErr_Restore(type, value, traceback);
     return label != 0;
 }
@@ -225,6 +201,12 @@ static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *cons
     if (may_record())
         make_remark(kind, args[0], args + 1, keys ? &PyTuple_GET_ITEM(keys, 0) : NULL, keys ? PyTuple_GET_SIZE(keys) : 0);
     Py_RETURN_NONE;
+}
+
+uint32_t rec_remarks_label(PyObject *name)
+{
+    renew_labels();
+    return find_exact_label(name);
 }
 
 PyObject *rec_remarks_instant(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys)

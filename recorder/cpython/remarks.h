@@ -6,6 +6,7 @@
 #define REC_REMARKS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <Python.h>
 
@@ -20,6 +21,9 @@ bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *
 
 /* Retracts the last record of this thread if it is an instant of this name without values. Returns whether it was. */
 bool rec_remarks_retract(PyObject *name);
+
+/* Returns the number of the label of an exact str, in the recording that runs; 0 when there are too many labels. */
+uint32_t rec_remarks_label(PyObject *name);
 
 /* Adds the type `span` to the module. Returns 0, or -1 with an exception set. */
 int rec_remarks_add_type(PyObject *module);

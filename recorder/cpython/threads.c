@@ -370,6 +370,34 @@ void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *threa
         rec_buffer_append(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, about.frame, about.function);
 }
 
+void rec_threads_append_values(struct rec_thread *thread, enum pnr_kind kind, uint32_t function,
+                               const struct pnr_values_writer *values, cpython_frame *from,
+                               struct rec_open_frame inner)
+{
+    struct rec_buffer *buffer = &thread->buffer;
+    uint32_t n = 1 + pnr_values_records(values->size);
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    rec_sparse_break();
+    if (unlikely(!rec_buffer_has_capacity(buffer, ticks)) || unlikely(!rec_buffer_reserve(buffer, n))) {
+        if (!rec_threads_start_chunk(thread, 0, from, inner))
+            return;                     /* it is counted as lost */
+        if (!rec_buffer_reserve(buffer, n)) {
+            rec_buffer_count_lost(buffer);
+            return;
+        }
+        ticks = rec_clock_ticks() - buffer->base;
+    }
+    rec_buffer_append_values(buffer, ticks, kind, function, values);
+}
+
+void rec_threads_step_aside(PyThreadState *ts, bool is_aside)
+{
+    struct rec_thread *thread = rec_threads_find(ts);
+    if (thread)
+        thread->is_aside = is_aside;
+    rec_threads_forget_current();
+}
+
 /* ---- threads ---- */
 
 /* Returns the value of an attribute, without the type's own __getattribute__. Owned, or NULL without exception. */

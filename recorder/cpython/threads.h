@@ -54,6 +54,7 @@ struct rec_thread {
     uintptr_t foreign_evaluation;       /* the frame engine's */
     uint64_t owner_id;
     bool is_ending;
+    bool is_aside;                      /* it runs code for the recorder, which is not recorded */
     bool must_report_stack;             /* its records do not show what is open on the stack that runs (muting.h) */
     struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
         const struct pnr_record *next;  /* ... and `next` and `block` of the buffer were these, */
@@ -151,6 +152,9 @@ static inline struct rec_thread *rec_threads_bring_to_present(PyThreadState *ts)
     return rec_threads.resync(ts);
 }
 
+/* Code that the thread runs from here on is run for the recorder: nothing of it is recorded. Or that has ended. */
+void rec_threads_step_aside(PyThreadState *ts, bool is_aside);
+
 /* Prepares the threads' buffers for another engine, which continues with them. */
 void rec_threads_change_engine(void);
 
@@ -232,6 +236,12 @@ void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint6
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
                                      struct rec_open_frame about, struct rec_open_frame inner);
+
+/* Appends a record with its values, at the present. from, inner: as for rec_threads_start_chunk, should a new chunk be
+ * due. */
+void rec_threads_append_values(struct rec_thread *thread, enum pnr_kind kind, uint32_t function,
+                               const struct pnr_values_writer *values, cpython_frame *from,
+                               struct rec_open_frame inner);
 
 /* Appends a record. inner: as for rec_threads_start_chunk, should a new chunk be due; the running frame is `from`
  * then. With a sparse clock it reads that, and so does the next event: nobody knows how long it takes to get there. */

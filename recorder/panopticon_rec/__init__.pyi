@@ -23,6 +23,10 @@ class _Options(TypedDict, total=False):
     exceptions: bool | None
     gc: bool | None
     samples: float | str | None
+    args: str | Iterable[str] | None
+    results: str | Iterable[str] | None
+    args_repr: str | Iterable[str] | None
+    redact: str | Iterable[str] | None
     engine: Literal["frame", "monitoring"] | None
     mine: bool | None
     filters: str | Iterable[str] | None

@@ -74,6 +74,19 @@ def parse_filter(text):
     return text
 
 
+def parse_glob(text):
+    """Return a glob as it is."""
+    expand_filter(f"include {text}" if isinstance(text, str) else text)
+    return text
+
+
+def parse_redaction(text):
+    """Return words, which are separated by vertical bars, as they are."""
+    if not isinstance(text, str) or not text.replace("|", "") or "\n" in text or "\0" in text:
+        raise ValueError(f"{text!r} is not a list of words, such as 'ssn|iban'")
+    return text
+
+
 def expand_filter(text):
     """Return the rules of a filter: (action, text), the action as in format/filter.h."""
     include, exclude, exclude_below, own, library = range(5)
@@ -144,6 +157,8 @@ SIGNAL = Type(parse_signal, "SIGNAL")
 OCCASIONS = Type(parse_occasion, "WHEN", is_list=True)
 FILTERS = Type(parse_filter, "GLOB", str, is_list=True)
 FILTER_FLAG = Type(bool)
+GLOBS = Type(parse_glob, "GLOB", str, is_list=True)
+WORDS = Type(parse_redaction, "WORDS", str, is_list=True)
 
 
 # ---- the table ----
@@ -200,6 +215,18 @@ OPTIONS = (
     Option("samples", DURATION, 0, EVENTS, "sample threads every DURATION",
            "The recorder's own thread looks which thread holds the GIL, how long each thread ran or waited for a processor, "
            "and how much memory the process has. `1ms` to `10ms` are of use.", shown="never"),
+    Option("args", GLOBS, (), EVENTS, "record arguments of functions that match",
+           "GLOB is as in `--include`. Numbers, text, bytes and containers of these are copied when the function is called. Of "
+           "anything else the type is shown."),
+    Option("results", GLOBS, (), EVENTS, "record results of functions that match",
+           "What the function returns, or the type of the exception that leaves it."),
+    Option("args-repr", GLOBS, (), EVENTS, "as --args, with repr() of other objects",
+           "It holds for their results, too, if `--results` chooses them. The `repr()` is the program's own code: it is not "
+           "recorded, its exceptions are swallowed, and a function for which it takes 50 ms has none from then on."),
+    Option("redact", WORDS, (), EVENTS, "names of values that are not recorded",
+           "WORDS is one or several, separated by `|`. Parameters and keys of dicts whose names contain one, whatever its case, "
+           "show `[redacted]`. They are added to those that always hold: password, passwd, passphrase, secret, token, "
+           "credential, cookie, authorization, api_key, apikey, access_key and private_key."),
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
            "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame"),
     Option("mine", FLAG, False, EVENTS, "only code below the current directory",

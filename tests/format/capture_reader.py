@@ -781,18 +781,18 @@ def scan(process, thread):
 
 # ---- section 4.2 ----
 
-REMARKS = SPAN, INSTANT, COUNTER, FLOW
+WITH_VALUES = SPAN, INSTANT, COUNTER, FLOW, ARGUMENTS, RESULT
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a remark has in place of `frame`: (key, value) in order. A value of another type is a tuple: type, text."""
+    """What a record has in place of `frame`: (key, value) in order. A value of another type is a tuple: type, text."""
     pairs: tuple
     n_left_out: int = 0
 
 
 def join_values(process, records):
-    """Reads the DATA records of remarks, and leaves them out."""
+    """Reads the DATA records of those that have some, and leaves them out."""
     joined, at = [], 0
     while at < len(records):
         ticks, kind, frame, function = records[at]
@@ -800,7 +800,7 @@ def join_values(process, records):
         if kind == DATA:
             process.skipped["stray values"] += 1
             continue
-        if kind in REMARKS:
+        if kind in WITH_VALUES:
             size, n_left_out, data = frame & 0xffff, frame >> 16 & 0xffff, b""
             n = -(-size // 10) if size <= 4000 else 0
             while n and at < len(records) and records[at][1] == DATA:
@@ -855,8 +855,10 @@ def read_values(process, data):
                 yield key, -(number + 1) // 2 if number % 2 else number // 2
             elif what == 5:
                 yield key, struct.unpack("<d", take(8))[0]
-            elif what in (6, 7, 8):
+            elif what in (6, 7, 8, 9, 10):
                 yield key, (what, text())
+            elif what == 11:
+                yield key, (what, "")
             else:
                 raise ValueError
     except (IndexError, ValueError):

@@ -160,7 +160,7 @@ def worth(value):
 
 
 def remark(kind, at, label, *values, n_left_out=0, size=None):
-    """Records of a remark: itself, and its DATA records. values: (key, value); a key is a number or text."""
+    """Records of a remark, or of the values of a call: itself, and its DATA records. values: (key, value); a key is a number or text."""
     data = b"".join((varint(key) if isinstance(key, int) else b"\0" + sized(key)) + worth(value) for key, value in values)
     return [(at, kinds.NUMBERS[kind], (len(data) if size is None else size) | n_left_out << 16, label), *data_of(data)]
 

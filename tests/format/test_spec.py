@@ -137,6 +137,28 @@ class WorkedSamples(unittest.TestCase):
         self.assertEqual([(ticks - start, *rest) for ticks, *rest in process.samples.memory], [(1500, 24_150_016, 2)])
 
 
+class WorkedArguments(unittest.TestCase):
+    """Section 12.7 is tests/golden/call_values_killed."""
+    CAPTURE = ROOT / "tests/golden/call_values_killed/run.pnr"
+
+    def test_bytes_are_those_of_the_file(self):
+        section = re.search(r"^### 12\.7 (.*?)^##", SPEC, re.M | re.S)[1]
+        rows = re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
+        self.assertEqual(len(rows), 10)
+        live = (self.CAPTURE / "process-7/live").read_bytes()
+        for offset, row in rows:
+            self.assertEqual(live[int(offset, 16):][:16].hex(" "), row)
+
+    def test_it_means_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        block, = process.threads[1].blocks
+        found = [(ticks - process.number("start_ticks"), values.pairs) for ticks, kind, values, function in block.records
+                 if kind in (reader.ARGUMENTS, reader.RESULT)]
+        self.assertEqual(found, [(1010, (("order", (9, "[1, 'a']")),)), (1090, (("return", 3.5),))])
+        self.assertEqual({name: number for number, one in process.functions.items() for name in [one.name]},
+                         {"price": 1, "order": 2, "return": 3})
+
+
 class Numbers(unittest.TestCase):
     """Every number of the spec's limits is the constant of the code that the table names."""
 

@@ -29,9 +29,9 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH, FINISH_UNWIND, FLOW,
-                            INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, SPAN, SPAN_END, START, SWITCH,
-                            SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
+from capture_reader import (ARGUMENTS, C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH,
+                            FINISH_UNWIND, FLOW, INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESULT, RESUME, RETURN,
+                            SPAN, SPAN_END, START, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
@@ -56,7 +56,8 @@ class Slice:
     before: int = 0                 # the last begin, end or flow event before it
     is_kept: bool = False             # it is in the trace, however short
     around: tuple | None = None     # the key of the innermost Python frame around it
-    values: tuple = ()              # of a span or collection: as in the trace, sorted by key
+    values: tuple = ()              # of a span, collection or call: as in the trace, sorted by key
+    of_call: reader.Values = reader.Values(())      # its arguments and result
     is_ended: bool = False          # a span that SPAN_END has ended while others were open on it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
 
@@ -209,6 +210,16 @@ class Stack:
                                     ("uncollectable", found >> 32 & 0xffff))
         self.leave(("collection", generation, 0), ns)
 
+    def describe_call(self, kind, function, values):
+        """Arguments are those of the innermost slice; a result is that of the innermost slice of its function."""
+        inner = self.open[-1:] if kind == ARGUMENTS else self.open[::-1]
+        slice = next((slice for slice in inner if slice.key[:2] == ("python", function)), None)
+        if slice:
+            slice.of_call = reader.Values(slice.of_call.pairs + values.pairs,
+                                          slice.of_call.n_left_out + values.n_left_out)
+            slice.values = shown(slice.of_call)
+            slice.is_kept = True
+
     def remark(self, kind, label, values, ns):
         """An instant, a counter or a flow."""
         self.last = max(ns, self.last + 1)
@@ -293,6 +304,8 @@ class Stack:
             self.end_span(function, ns)
         elif kind in (INSTANT, COUNTER, FLOW):
             self.remark(kind, function, frame, ns)
+        elif kind in (ARGUMENTS, RESULT):
+            self.describe_call(kind, function, frame)
         elif kind == LOST:
             self.report(f"[lost {function} events]", ns)
 
@@ -302,7 +315,7 @@ def shown(values):
     def one(value):
         if isinstance(value, tuple):
             what, text = value
-            return clean({6: "{}", 7: "{}\u2026", 8: "<{}>"}[what].format(text))
+            return clean({6: "{}", 7: "{}\u2026", 8: "<{}>", 9: "{}", 10: "{}\u2026", 11: "[redacted]"}[what].format(text))
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)
         return str(value) if type(value) is int and abs(value) > 2**53 else value
@@ -664,10 +677,8 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
                 problems.append(f"an unrecorded region without its reason: {event}")
             check_hidden(event, args.pop("hides", None), expected, problems)
-            values = ()
-            if event["cat"] == "label" or event["name"] == "[garbage collection]":
-                values = tuple(sorted((key, value) for key, value in args.items() if key not in FLAGS))
-                args = {key: value for key, value in args.items() if key in FLAGS}
+            values = tuple(sorted((key, value) for key, value in args.items() if key not in FLAGS))
+            args = {key: value for key, value in args.items() if key in FLAGS}
             if any(value is not True for value in args.values()):
                 problems.append(f"flags are not true: {event}")
             slices.append(Slice((), event["ts"], event["ts"] + event["dur"], flags=set(args), where=where,

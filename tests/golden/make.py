@@ -1176,6 +1176,52 @@ def samples_killed(path):
             at=1_100_000)
 
 
+def call_values(path):
+    """Arguments and results of calls: all types of values; under spans, over the begin of a block, of a coroutine, in a
+    sparse block, of a frame that is not the innermost one."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="values.py")
+        main = process.function("__main__", "main", "values.py", 1)
+        price = process.function("shop", "price", "values.py", 5)
+        enter = process.function("__main__", "enter", "values.py", 9)
+        work = process.function("__main__", "work", "values.py", 13, kind=COROUTINE)
+        order, password, back, parse = (process.function("", name, "", 0, kind=LABEL)
+                                        for name in ("order", "password", "return", "parse"))
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        one.block([
+            call(1000, main), call(1100, price),
+            *remark("ARGUMENTS", 1110, price, (order, b"\x09\x08[1, 'a']"), (password, b"\x0b"), ("count", 2)),
+            *remark("RESULT", 1190, price, (back, 3.5)), return_(1200, price),
+            call(1300, price), *remark("ARGUMENTS", 1310, price, (order, b"\x0a\x04[1, "), n_left_out=2),
+            *remark("RESULT", 1390, price, ("raise", b"\x08\x0aValueError"), n_left_out=1), unwind(1400, price),
+            call(1500, enter), *remark("SPAN", 1510, parse, (order, 7)), *remark("RESULT", 1520, enter, (back, None)),
+            return_(1530, enter), span_end(1600, parse),
+            start(1700, work, 0x50), *remark("ARGUMENTS", 1710, work, ("x", True)), yield_(1800, work, 0x50),
+            resume(1900, work, 0x50), *remark("RESULT", 1910, work, (back, "done")), finish(1920, work, 0x50),
+            call(2000, price), call(2100, enter), *remark("RESULT", 2110, price, (back, 1)), return_(2120, price),
+            *remark("RESULT", 2130, price, (back, 2)), *remark("ARGUMENTS", 2140, main, ("late", 3)),
+            call(2200, price), *remark("ARGUMENTS", 2210, price)], begin=900, end=2300)
+        one.block([open_(main), open_(price), *remark("ARGUMENTS", 2310, price, ("after", "the begin of a block")),
+                   return_(2400, price), return_(2500, main)], begin=2300, end=2600, flags=LAST)
+        two.block([call(3000, main), call(None, price), *remark("ARGUMENTS", 3010, price, ("x", 1)), return_(None, price),
+                   call(None, price), *remark("RESULT", 3100, price, (back, "x" * 25)), return_(3110, price),
+                   return_(3200, main)], begin=2900, end=3300, flags=SPARSE | LAST)
+        process.end(5000)
+
+
+def call_values_killed(path):
+    """A chunk with arguments and a result; after the last record, a DATA record of arguments that were not stored."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="values.py")
+        price = process.function("shop", "price", "values.py", 5)
+        order, back = (process.function("", name, "", 0, kind=LABEL) for name in ("order", "return"))
+        thread = process.thread(1, 7001, "MainThread")
+        process.leave_live([thread.chunk([
+            call(1000, price), *remark("ARGUMENTS", 1010, price, (order, b"\x09\x08[1, 'a']")),
+            *remark("RESULT", 1090, price, (back, 3.5)), return_(1100, price), call(1200, price), (1210, 0, 0, 0),
+            *capture_writer.data_of(b"not stored")], begin=900)], at=2000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
@@ -1184,7 +1230,8 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
-         remarks, remarks_killed, collections, samples, samples_killed]
+         remarks, remarks_killed, collections, samples, samples_killed, call_values,
+         call_values_killed]
 
 if __name__ == "__main__":
     for case in CASES:

@@ -540,7 +540,7 @@ def values_size_too_large(sample):
 @rule(1)
 def values_of_a_later_type(sample):
     """What comes before it is read. Nobody knows where it ends. So it is with one that is damaged."""
-    add_remarks(sample, remark("INSTANT", 6100, 3, (3, 1), (3, b"\x09\x01\x02"), (3, 2)),
+    add_remarks(sample, remark("INSTANT", 6100, 3, (3, 1), (3, b"\x0c\x01\x02"), (3, 2)),
                 remark("INSTANT", 6200, 3, (3, b"\x00")), remark("INSTANT", 6300, 3, (3, b"\x04\x80\x80")),
                 remark("SPAN", 6400, 3, (3, b"\x06\x63abc")), [span_end(6500, 3)])
 
@@ -549,6 +549,22 @@ def values_of_a_later_type(sample):
 def values_of_unknown_labels(sample):
     add_remarks(sample, remark("INSTANT", 6100, 99, (98, 1)), remark("COUNTER", 6200, 97, (96, 2)),
                 remark("SPAN", 6300, 95, (94, 3)), [span_end(6400, 95)], remark("FLOW", 6500, 93, ("id", 4)))
+
+
+@rule(1)
+def values_of_calls(sample):
+    """Arguments of no entry, of one that is not innermost, and of another function; results of nothing, which are ignored
+    like exits. Sizes and texts that are wrong; arguments twice."""
+    work = sample.work
+    sample.victim += [
+        *remark("ARGUMENTS", 6000, 99, ("x", 1)), *remark("RESULT", 6010, 99, ("return", 1)),
+        call(6100, work), *remark("ARGUMENTS", 6110, work, ("x", 1)), *remark("ARGUMENTS", 6120, work, ("x", 2), ("y", 3)),
+        *remark("ARGUMENTS", 6130, work, size=4001), *remark("ARGUMENTS", 6140, work, size=30),
+        *remark("ARGUMENTS", 6150, 0, ("x", 4)), *remark("SPAN", 6160, 3), *remark("ARGUMENTS", 6170, work, ("x", 5)),
+        span_end(6180, 3), *remark("RESULT", 6190, work, ("return", b"\x09\x7fabc")),
+        *remark("RESULT", 6200, 2**32 - 1, ("return", b"\x0b")), return_(6300, work),
+        *remark("RESULT", 6310, work, ("return", 5))]
+    sample.finish()
 
 
 @rule(0)

@@ -1,0 +1,373 @@
+#include "threads.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "redaction.h"
+#include "value_reading.h"
+
+
+/* ---- text ---- */
+
+static void add_piece(struct rec_reading *reading, const char *bytes, size_t size)
+{
+    if (reading->is_cut || size > sizeof reading->text - reading->size) {
+        reading->is_cut = true;
+        return;
+    }
+    memcpy(reading->text + reading->size, bytes, size);
+    reading->size += (uint32_t)size;
+}
+
+static void add_word(struct rec_reading *reading, const char *word) { add_piece(reading, word, strlen(word)); }
+
+/* Adds a character as UTF-8; a lone surrogate as the three bytes that its number gives. */
+static void add_character(struct rec_reading *reading, Py_UCS4 c)
+{
+    char bytes[4];
+    int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char first[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    for (int i = n - 1; i > 0; i--, c >>= 6)
+        bytes[i] = (char)(0x80 | (c & 0x3f));
+    bytes[0] = (char)(first[n] | c);
+    add_piece(reading, bytes, (size_t)n);
+}
+
+/* Adds a character as the program's source may have it in quotes (Objects/unicodeobject.c, unicode_repr). */
+static void add_escaped(struct rec_reading *reading, Py_UCS4 c, Py_UCS4 quote, bool is_printable)
+{
+    char text[16];
+    const char *found = strchr("t\tn\nr\r", (int)c);
+    if (c == quote || c == '\\')
+        snprintf(text, sizeof text, "\\%c", (int)c);
+    else if (c && c < ' ' && found)
+        snprintf(text, sizeof text, "\\%c", found[-1]);
+    else if (is_printable) {
+        add_character(reading, c);
+        return;
+    } else
+        snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+    add_word(reading, text);
+}
+
+static Py_ssize_t min_size(Py_ssize_t a, Py_ssize_t b) { return a < b ? a : b; }
+
+static void add_text_repr(struct rec_reading *reading, PyObject *text)
+{
+    Py_ssize_t n = min_size(PyUnicode_GET_LENGTH(text), PNR_TEXT_MAX);
+    int kind = PyUnicode_KIND(text);
+    const void *data = PyUnicode_DATA(text);
+    bool has_single = PyUnicode_FindChar(text, '\'', 0, n, 1) >= 0;
+    char quote = has_single && PyUnicode_FindChar(text, '"', 0, n, 1) < 0 ? '"' : '\'';
+    add_piece(reading, &quote, 1);
+    for (Py_ssize_t i = 0; i < n && !reading->is_cut; i++) {
+        Py_UCS4 c = PyUnicode_READ(kind, data, i);
+        if (likely(c >= ' ' && c < 0x7f && c != '\\' && c != (Py_UCS4)quote && reading->size < sizeof reading->text))
+            reading->text[reading->size++] = (char)c;
+        else
+            add_escaped(reading, c, (Py_UCS4)quote, Py_UNICODE_ISPRINTABLE(c));
+    }
+    add_piece(reading, &quote, 1);
+}
+
+static void add_bytes_repr(struct rec_reading *reading, PyObject *object)
+{
+    const char *bytes = PyBytes_AS_STRING(object);
+    Py_ssize_t n = min_size(PyBytes_GET_SIZE(object), PNR_TEXT_MAX);
+    char quote = memchr(bytes, '\'', (size_t)n) && !memchr(bytes, '"', (size_t)n) ? '"' : '\'';
+    add_word(reading, "b");
+    add_piece(reading, &quote, 1);
+    for (Py_ssize_t i = 0; i < n && !reading->is_cut; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        add_escaped(reading, c, (Py_UCS4)quote, c >= ' ' && c < 0x7f);
+    }
+    add_piece(reading, &quote, 1);
+}
+
+/* Adds the text of a new str, and releases it. made: NULL after an error, which is cleared: then the word. */
+static void add_made(struct rec_reading *reading, PyObject *made, const char *otherwise)
+{
+    PyObject *owned;
+    if (!made) {
+        PyErr_Clear();
+        add_word(reading, otherwise);
+        return;
+    }
+    struct pnr_string text = rec_functions_held_text(made, &owned);
+    struct pnr_string cut = pnr_text_cut(text, (uint32_t)sizeof reading->text - reading->size);
+    add_piece(reading, cut.bytes, cut.size);
+    reading->is_cut |= cut.size < text.size;
+    Py_XDECREF(owned);
+    Py_DECREF(made);
+}
+
+static void add_decimal(struct rec_reading *reading, long long number)
+{
+    char digits[24], *begin = digits + sizeof digits;
+    unsigned long long rest = number < 0 ? -(unsigned long long)number : (unsigned long long)number;
+    do
+        *--begin = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (number < 0)
+        *--begin = '-';
+    add_piece(reading, begin, (size_t)(digits + sizeof digits - begin));
+}
+
+/* Adds an integer: decimal digits up to 64 bits, hexadecimal ones up to 1,024 bits, else its type. */
+static void add_integer(struct rec_reading *reading, PyObject *object)
+{
+    int overflow;
+    long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (!overflow) {
+        add_decimal(reading, number);
+    } else {
+        bool is_huge = PyLong_AsDouble(object) == -1.0 && PyErr_Occurred();
+        add_made(reading, is_huge ? NULL : PyNumber_ToBase(object, 16), "<int>");
+    }
+}
+
+static void add_float(struct rec_reading *reading, PyObject *object)
+{
+    char *text = PyOS_double_to_string(PyFloat_AS_DOUBLE(object), 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    add_word(reading, text ? text : "<float>");
+    if (!text)
+        PyErr_Clear();
+    PyMem_Free(text);
+}
+
+/* ---- the program's repr() ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Clears the exception of a repr. A Ctrl-C that came meanwhile is the program's: it comes again. */
+static void swallow_exception(void)
+{
+    bool is_interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    PyErr_Clear();
+    if (is_interrupt)
+        PyErr_SetInterrupt();
+}
+
+/* Calls repr(), of which nothing is recorded or traced. Returns a str, owned, or NULL. */
+static PyObject *call_repr(struct rec_reading *reading, PyObject *object)
+{
+    PyThreadState *ts = PyThreadState_Get();
+    if (!reading->began_ns)
+        reading->began_ns = now_ns();
+    reading->has_called = true;
+    rec_threads_step_aside(ts, true);
+    PyThreadState_EnterTracing(ts);
+    PyObject *text = PyObject_Repr(object);
+    PyThreadState_LeaveTracing(ts);
+    rec_threads_step_aside(ts, false);
+    reading->ended_ns = now_ns();
+    reading->calls_repr = reading->ended_ns - reading->began_ns < REC_REPR_MAX_NS;
+    if (!text) {
+        reading->n_failed++;
+        swallow_exception();
+    }
+    return text;
+}
+
+/* Returns whether there is a repr, which is added. */
+static bool add_repr(struct rec_reading *reading, PyObject *object)
+{
+    PyObject *text = NULL;
+    if (reading->calls_repr)
+        text = call_repr(reading, object);
+    else if (reading->began_ns)
+        reading->n_failed++;
+    if (text)
+        add_made(reading, text, "");
+    return text;
+}
+
+/* ---- containers ---- */
+
+static void add_object(struct rec_reading *reading, PyObject *object, int depth);
+
+/* Adds what comes before a member. Returns false for one that is not shown any more. */
+static bool begin_member(struct rec_reading *reading, Py_ssize_t i, Py_ssize_t n)
+{
+    char text[48];
+    if (reading->is_cut)
+        return false;
+    if (i)
+        add_word(reading, ", ");
+    if (i < REC_READ_MEMBERS)
+        return true;
+    snprintf(text, sizeof text, PNR_CUT_END " %lld more", (long long)(n - i));
+    add_word(reading, text);
+    return false;
+}
+
+/* The program's code may change a list, dict or set while a member's repr is called: each member is held, and the
+ * container is looked at anew for each. */
+static void add_member(struct rec_reading *reading, PyObject *member, int depth)
+{
+    Py_INCREF(member);
+    add_object(reading, member, depth + 1);
+    Py_DECREF(member);
+}
+
+static void add_sequence(struct rec_reading *reading, PyObject *object, int depth)
+{
+    bool is_list = PyList_CheckExact(object);
+    Py_ssize_t n = Py_SIZE(object);
+    add_word(reading, is_list ? "[" : "(");
+    for (Py_ssize_t i = 0; i < Py_SIZE(object) && begin_member(reading, i, Py_SIZE(object)); i++)
+        add_member(reading, is_list ? PyList_GET_ITEM(object, i) : PyTuple_GET_ITEM(object, i), depth);
+    add_word(reading, is_list ? "]" : n == 1 ? ",)" : ")");
+}
+
+/* The value under a key that is to be redacted is not looked at. */
+static void add_pair(struct rec_reading *reading, PyObject *key, PyObject *value, int depth)
+{
+    PyObject *owned = NULL;
+    bool is_redacted = PyUnicode_CheckExact(key) && rec_redaction_matches(rec_functions_held_text(key, &owned));
+    Py_XDECREF(owned);
+    Py_INCREF(value);
+    add_member(reading, key, depth);
+    add_word(reading, ": ");
+    if (is_redacted)
+        add_word(reading, PNR_REDACTED);
+    else
+        add_object(reading, value, depth + 1);
+    Py_DECREF(value);
+}
+
+static void add_dict(struct rec_reading *reading, PyObject *object, int depth)
+{
+    PyObject *key, *value;              /* borrowed */
+    Py_ssize_t at = 0, i = 0;
+    add_word(reading, "{");
+    while (PyDict_Next(object, &at, &key, &value) && begin_member(reading, i++, PyDict_GET_SIZE(object)))
+        add_pair(reading, key, value, depth);
+    add_word(reading, "}");
+}
+
+/* Reads the table of a set, whose unused entries have no key or the hash -1 (Include/cpython/setobject.h): an iterator
+ * would be an object that starts a garbage collection. */
+static void add_set(struct rec_reading *reading, PyObject *object, int depth)
+{
+    const PySetObject *set = (PySetObject *)object;
+    bool is_frozen = PyFrozenSet_CheckExact(object), is_empty = !set->used;
+    Py_ssize_t n = 0;
+    add_word(reading, is_frozen && is_empty ? "frozenset()" : is_frozen ? "frozenset({" : is_empty ? "set()" : "{");
+    for (Py_ssize_t i = 0; i <= set->mask; i++) {
+        if (!set->table[i].key || set->table[i].hash == -1)
+            continue;
+        if (!begin_member(reading, n++, set->used))
+            break;
+        add_member(reading, set->table[i].key, depth);
+    }
+    if (!is_empty)
+        add_word(reading, is_frozen ? "})" : "}");
+}
+
+static bool is_plain_container(PyObject *object)
+{
+    return PyList_CheckExact(object) || PyTuple_CheckExact(object) || PyDict_CheckExact(object) ||
+           PySet_CheckExact(object) || PyFrozenSet_CheckExact(object);
+}
+
+static void add_container(struct rec_reading *reading, PyObject *object, int depth)
+{
+    if (depth >= REC_READ_DEPTH)
+        add_word(reading, PyList_CheckExact(object) ? "[" PNR_CUT_END "]" : PyTuple_CheckExact(object) ?
+                          "(" PNR_CUT_END ")" : "{" PNR_CUT_END "}");
+    else if (PyDict_CheckExact(object))
+        add_dict(reading, object, depth);
+    else if (PyList_CheckExact(object) || PyTuple_CheckExact(object))
+        add_sequence(reading, object, depth);
+    else
+        add_set(reading, object, depth);
+}
+
+/* Adds an object as repr() does, if it is plain. */
+static void add_object(struct rec_reading *reading, PyObject *object, int depth)
+{
+    if (reading->is_cut)
+        return;
+    if (object == Py_None || PyBool_Check(object))
+        add_word(reading, object == Py_None ? "None" : object == Py_True ? "True" : "False");
+    else if (PyLong_CheckExact(object))
+        add_integer(reading, object);
+    else if (PyFloat_CheckExact(object))
+        add_float(reading, object);
+    else if (PyUnicode_CheckExact(object))
+        add_text_repr(reading, object);
+    else if (PyBytes_CheckExact(object))
+        add_bytes_repr(reading, object);
+    else if (is_plain_container(object))
+        add_container(reading, object, depth);
+    else if (!add_repr(reading, object)) {
+        const char *name = Py_TYPE(object)->tp_name;
+        add_word(reading, "<");
+        add_piece(reading, name, strnlen(name, PNR_TEXT_MAX));
+        add_word(reading, ">");
+    }
+}
+
+/* ---- interface ---- */
+
+/* Sets the text of a str. Of a long one only the beginning is encoded. */
+static void read_str(PyObject *object, struct pnr_value *value, PyObject **owned)
+{
+    bool is_long = !PyUnicode_IS_COMPACT_ASCII(object) && PyUnicode_GET_LENGTH(object) > PNR_TEXT_MAX;
+    PyObject *begin = is_long ? PyUnicode_Substring(object, 0, PNR_TEXT_MAX + 1) : NULL;        /* owned */
+    value->type = PNR_VALUE_TEXT;
+    value->text = begin ? rec_functions_text(begin, owned) : rec_functions_held_text(object, owned);
+    Py_XDECREF(begin);
+}
+
+static void read_other(struct rec_reading *reading, PyObject *object, struct pnr_value *value)
+{
+    reading->size = 0;
+    reading->is_cut = false;
+    bool is_text = PyLong_CheckExact(object) || PyBytes_CheckExact(object) || is_plain_container(object);
+    if (is_text)
+        add_object(reading, object, 0);
+    if (is_text || add_repr(reading, object)) {
+        value->type = reading->is_cut ? PNR_VALUE_CUT_REPR : PNR_VALUE_REPR;
+        value->text = (struct pnr_string){ reading->text, reading->size };
+    } else {
+        const char *name = Py_TYPE(object)->tp_name;
+        value->type = PNR_VALUE_OTHER;
+        value->text = (struct pnr_string){ name, (uint32_t)strnlen(name, PNR_TEXT_MAX) };
+    }
+}
+
+static bool read_simple(PyObject *object, struct pnr_value *value, PyObject **owned)
+{
+    int overflow = 0;
+    if (PyLong_CheckExact(object)) {
+        value->type = PNR_VALUE_INTEGER;
+        value->integer = PyLong_AsLongLongAndOverflow(object, &overflow);
+    } else if (PyUnicode_CheckExact(object)) {
+        read_str(object, value, owned);
+    } else if (PyFloat_CheckExact(object)) {
+        value->type = PNR_VALUE_FLOAT;
+        value->real = PyFloat_AS_DOUBLE(object);
+    } else if (object == Py_None || PyBool_Check(object)) {
+        value->type = object == Py_None ? PNR_VALUE_NONE : object == Py_True ? PNR_VALUE_TRUE : PNR_VALUE_FALSE;
+    } else {
+        return false;
+    }
+    return !overflow;
+}
+
+void rec_reading_read(struct rec_reading *reading, PyObject *object, struct pnr_value *value, PyObject **owned)
+{
+    *owned = NULL;
+    if (read_simple(object, value, owned))
+        return;
+    Py_INCREF(object);
+    read_other(reading, object, value);
+    Py_DECREF(object);
+}
