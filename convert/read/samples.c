@@ -151,6 +151,7 @@ static void add_look(struct samples *samples, uint64_t ns, uint32_t holder)
         raise_held(samples, holder, middle, ns);
     }
     samples->recent[samples->n_recent++ % N_RECENT] = ns;
+    samples->n_samples++;
     samples->holder = holder;
 }
 
