@@ -250,6 +250,19 @@ static void print_ledger(struct reader *reader, FILE *out)
                 sum.n_unknown, sum.n_unknown == 1 ? "" : "s");
 }
 
+/* Prints how often threads were sampled, if they were. */
+static void print_samples(const struct reader *reader, FILE *out)
+{
+    const struct samples *samples = reader_samples(reader);
+    uint64_t period_ns;
+    if (!samples->exists)
+        return;
+    fprintf(out, "  %-12s%" PRIu64, "samples", samples->n_samples);
+    if (symbols_number(reader_symbols(reader), "samples_ns", &period_ns))
+        fprintf(out, ", %g ms or more apart", (double)period_ns / 1e6);
+    putc('\n', out);
+}
+
 const char *info_describe_end(const struct reader *reader)
 {
     uint64_t until_ns;
@@ -295,6 +308,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_readings(reader, out);
     print_filters(reader, out);
     print_ledger(reader, out);
+    print_samples(reader, out);
     print_start(reader, out);
     print_span(reader, out, info);
     fprintf(out, "  %-12s%s\n", "end", info_describe_end(reader));

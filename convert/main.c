@@ -17,6 +17,7 @@
 #include "convert/write/output.h"
 #include "convert/write/pstats.h"
 #include "convert/write/report.h"
+#include "convert/write/task_table.h"
 #include "convert/write/top.h"
 #include "convert/write/trace.h"
 #include "format/capture.h"
@@ -468,6 +469,37 @@ static int write_exceptions(const struct options *options, const struct capture 
     return status;
 }
 
+/* Writes the table of tasks to an open output. Returns 0, or -1 after reporting why not. */
+static int write_tasks(const struct options *options, const struct capture *capture,
+                       const struct diagnostics *diagnostics, struct output *output, struct result *result)
+{
+    struct pnr_err err;
+    struct writer writer;
+    int status = -1;
+    struct task_table *table = task_table_new();
+    if (!table) {
+        warn("out of memory");
+        return -1;
+    }
+    writer_init_output(&writer, output);
+    if (convert_all(options, capture, diagnostics, NULL, task_table_sink(table), &result->count, &err) < 0) {
+        warn_err(&err);
+        goto end;
+    }
+    const struct top_form form = { .is_json = options->is_json, .n_lost = count_lost(capture, result) };
+    if (capture_is_newer(capture))
+        warn("%s: recorded by a later version: convert it with that version", options->capture);
+    else if (task_table_write(table, &form, &writer) < 0)
+        warn("out of memory");
+    else if (writer_end(&writer, &err) < 0 || output_keep(output, &err) < 0)
+        warn_err(&err);
+    else
+        status = 0;
+end:
+    task_table_free(table);
+    return status;
+}
+
 /* Settles --from and --to, once the capture is open. Returns 0, or -1 after reporting why not. */
 static int settle_times(const struct options *options, const struct capture *capture)
 {
@@ -521,6 +553,7 @@ static int write_file(const struct options *options, const struct capture *captu
         reader_set_jobs(capture->readers[i], jobs);
     int status = options_trace(options) ? write_trace(options, capture, requests, diagnostics, output, part, result) :
                  options->has_exceptions ? write_exceptions(options, capture, diagnostics, output, result) :
+                 options->is_top && options->flows.has_tasks ? write_tasks(options, capture, diagnostics, output, result) :
                                            write_tree(options, capture, diagnostics, output, result);
     result->file_bytes = output_bytes(output);
     result->n_files = 1;

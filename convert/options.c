@@ -273,6 +273,7 @@ static enum format guess_format(const char *output)
 /* The last option of each group that was given; NULL: none. */
 struct given {
     const struct option_row *of[N_GROUPS];
+    const struct option_row *of_trace_alone;    /* of the group TRACE, but --tasks, which --top has, too */
 };
 
 /* Settles the format. Returns 0, or -1 for options that do not go together. */
@@ -312,8 +313,13 @@ static int settle_format(struct options *options, const struct given *given)
     }
     if (options->format == REPORT_DATA)
         options->flows.has_tasks = true;
-    if (given->of[TRACE] && !formats[options->format].trace) {
-        warn("--%s needs a trace: --format=catapult or perfetto", given->of[TRACE]->name);
+    const struct option_row *of_trace = options->is_top ? given->of_trace_alone : given->of[TRACE];
+    if (of_trace && !formats[options->format].trace) {
+        warn("--%s needs a trace: --format=catapult or perfetto", of_trace->name);
+        return -1;
+    }
+    if (options->is_top && options->has_exceptions + options->is_busy + options->flows.has_tasks > 1) {
+        warn("--busy, --exceptions and --tasks exclude each other: give one of them");
         return -1;
     }
     if (options->split_size && options->output && strcmp(options->output, "-") == 0) {
@@ -368,6 +374,8 @@ static int parse_rows(int argc, char **argv, struct options *options, struct giv
             return -1;
         }
         given->of[row->group] = row;
+        if (row->group == TRACE && strcmp(row->name, "tasks") != 0)
+            given->of_trace_alone = row;
         if (options->is_help)
             print_help(value == row->short_name);
         if (options->is_version)
@@ -409,7 +417,7 @@ static int take_captures(int n, char **paths, struct options *options)
 
 int options_parse(int argc, char **argv, struct options *options)
 {
-    struct given given = { { NULL } };
+    struct given given = { .of_trace_alone = NULL };
     *options = (struct options){ .selection = selection_new(), .format = ANY_FORMAT, .flows = { .flows = ALL_KINDS },
                                  .n_threads = count_processors() };
     if (!options->selection) {

@@ -53,13 +53,15 @@ void sample_counters_put_thread(const struct sample_counters *counters, uint32_t
 void sample_counters_put_memory(const struct sample_counters *counters)
 {
     const struct samples *samples = counters->samples;
+    double shown = -1;                  /* no number of chunks */
     for (size_t i = 0; i < samples->n_memory; i++) {
         const struct sampled_memory *memory = &samples->memory[i];
         uint64_t ns = memory->ns > counters->zero_ns ? memory->ns - counters->zero_ns : 0;
         if (ns < counters->from_ns || ns > counters->to_ns)
             continue;
         put_counter(counters, (struct sink_recorder_event){ .ns = ns, .kind = SINK_MEMORY, .value = (double)memory->bytes });
-        if (!i || memory->n_chunks != memory[-1].n_chunks || ns == counters->from_ns)
+        if (memory->n_chunks != shown)
             put_counter(counters, (struct sink_recorder_event){ .ns = ns, .kind = SINK_CHUNKS, .value = memory->n_chunks });
+        shown = memory->n_chunks;
     }
 }

@@ -44,8 +44,10 @@ static void add_point(struct samples *samples, struct curve *curve, struct curve
 /* True when the curve's last stretch rises by as much as time passes. */
 static bool ends_full(const struct curve *curve)
 {
-    const struct curve_point *last = curve->points + curve->n - 1;
-    return curve->n > 1 && last->sum - last[-1].sum == last->ns - last[-1].ns;
+    if (curve->n < 2)
+        return false;
+    const struct curve_point *last = &curve->points[curve->n - 1];
+    return last->sum - last[-1].sum == last->ns - last[-1].ns;
 }
 
 /* Lets the curve rise by an amount between two moments. What lies before its end is cut off. Returns by how much it rose. */
@@ -151,6 +153,7 @@ static void add_look(struct samples *samples, uint64_t ns, uint32_t holder)
         raise_held(samples, holder, middle, ns);
     }
     samples->recent[samples->n_recent++ % N_RECENT] = ns;
+    samples->n_samples++;
     samples->holder = holder;
 }
 

@@ -58,6 +58,7 @@ struct samples {
     uint64_t n_recent;                  /* since the last hole, or pause */
     uint32_t holder;                    /* who held the GIL at the last sample; 0: nobody, or not known */
     size_t n_points;
+    uint64_t n_samples;
     uint64_t n_unknown;                 /* records that have no place in samples, or are of further ones */
     uint64_t n_backwards;               /* ... earlier than the one before them */
     uint64_t latest_ns;                 /* of the last record */

@@ -26,7 +26,7 @@ static int by_self(const void *a, const void *b)
 
 /* ---- JSON ---- */
 
-static int put_json_names(struct writer *writer, const struct call_function *function)
+int top_put_json_names(struct writer *writer, const struct call_function *function)
 {
     char *bytes = malloc(call_tree_name_size(function));
     int result = -1;
@@ -65,7 +65,7 @@ int top_put_function(struct writer *writer, const struct call_tree *tree, const 
 {
     const struct call_function *function = &tree->functions[line->group];
     writer_format(writer, "{");
-    if (put_json_names(writer, function) < 0)
+    if (top_put_json_names(writer, function) < 0)
         return -1;
     writer_format(writer, "\"kind\":\"%s\",\"calls\":%" PRIu64 ",\"primitive_calls\":%" PRIu64,
                   function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol), line->calls,
@@ -107,8 +107,6 @@ static int put_json_profile(struct writer *writer, const struct call_tree *tree,
 
 enum column { SELF, TOTAL, CALLS, MEAN, MAX, RAN, QUEUED, WAITED, HELD, FLOWS, SUSPENDED, N_COLUMNS };
 
-typedef char cell[24];
-
 /* Columns for the name, however narrow the terminal is. */
 #define MIN_NAME_COLUMNS 12
 
@@ -116,27 +114,27 @@ static const char *const heads[N_COLUMNS] = { "self", "total", "calls", "mean", 
                                                "chains", "suspended" };
 
 /* Writes a time with three digits and a unit. */
-static void format_time(cell to, uint64_t ns)
+void top_format_time(top_cell to, uint64_t ns)
 {
     static const char *const units[] = { "us", "ms", "s" };
     double value = (double)ns / 1000;
     size_t unit = 0;
     if (ns < 1000) {
-        snprintf(to, sizeof(cell), "%" PRIu64 "ns", ns);
+        snprintf(to, sizeof(top_cell), "%" PRIu64 "ns", ns);
         return;
     }
     for (; value >= 999.5 && unit < 2; unit++)
         value /= 1000;
-    snprintf(to, sizeof(cell), "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit]);
+    snprintf(to, sizeof(top_cell), "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit]);
 }
 
-static void format_share(cell to, uint64_t ns, const struct spent_time *spent)
+static void format_share(top_cell to, uint64_t ns, const struct spent_time *spent)
 {
-    snprintf(to, sizeof(cell), "%.0f%%", 100 * (double)ns / (double)spent->known_ns);
+    snprintf(to, sizeof(top_cell), "%.0f%%", 100 * (double)ns / (double)spent->known_ns);
 }
 
 /* Writes the shares of the self time; none where nothing is known of it. */
-static void format_shares(cell row[N_COLUMNS], const struct spent_time *spent)
+static void format_shares(top_cell row[N_COLUMNS], const struct spent_time *spent)
 {
     row[RAN][0] = row[QUEUED][0] = row[WAITED][0] = row[HELD][0] = 0;
     if (!spent->known_ns)
@@ -147,22 +145,22 @@ static void format_shares(cell row[N_COLUMNS], const struct spent_time *spent)
     format_share(row[HELD], spent->ns[SAMPLES_HELD], spent);
 }
 
-static void format_row(cell row[N_COLUMNS], const struct profile_line *line, const struct call_function *function)
+static void format_row(top_cell row[N_COLUMNS], const struct profile_line *line, const struct call_function *function)
 {
-    format_time(row[SELF], line->self_ns);
-    format_time(row[TOTAL], line->cumulative_ns);
-    snprintf(row[CALLS], sizeof(cell), "%" PRIu64, line->calls);
-    format_time(row[MEAN], line->sum_ns / line->calls);
+    top_format_time(row[SELF], line->self_ns);
+    top_format_time(row[TOTAL], line->cumulative_ns);
+    snprintf(row[CALLS], sizeof(top_cell), "%" PRIu64, line->calls);
+    top_format_time(row[MEAN], line->sum_ns / line->calls);
     row[MAX][0] = 0;                    /* of estimated calls none is known */
     if (function->type != CALL_ESTIMATED)
-        format_time(row[MAX], line->max_ns);
+        top_format_time(row[MAX], line->max_ns);
     format_shares(row, &line->self_spent);
     if (!top_is_continuable(function)) {
         row[FLOWS][0] = row[SUSPENDED][0] = 0;
         return;
     }
-    snprintf(row[FLOWS], sizeof(cell), "%" PRIu64, function->n_frames);
-    format_time(row[SUSPENDED], function->suspended_ns);
+    snprintf(row[FLOWS], sizeof(top_cell), "%" PRIu64, function->n_frames);
+    top_format_time(row[SUSPENDED], function->suspended_ns);
 }
 
 /* Returns how many columns a character takes on a terminal at most. */
@@ -173,7 +171,7 @@ static size_t columns_of(const char *character)
 
 /* Writes a function's name, and `:` and line if it has one, in as many columns: a longer name loses its begin. Control
  * characters are replaced, as a capture must not control the terminal. Returns 0, or -1 when out of memory. */
-static int put_table_name(struct writer *writer, const struct call_function *function, size_t columns)
+int top_put_table_name(struct writer *writer, const struct call_function *function, size_t columns)
 {
     size_t raw_size = call_tree_name_size(function), used = 0;
     char *bytes = malloc(4 * raw_size + 16);
@@ -216,7 +214,7 @@ static bool is_shown(int column, bool has_samples, bool has_flows)
 static int put_table_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
                              size_t columns)
 {
-    cell rows[TOP_MAX_LINES][N_COLUMNS], others;
+    top_cell rows[TOP_MAX_LINES][N_COLUMNS], others;
     size_t n = profile->n < TOP_MAX_LINES ? profile->n : TOP_MAX_LINES, widths[N_COLUMNS], used = 0;
     uint64_t others_ns = 0;
     bool has_flows = false, has_samples = false;
@@ -242,7 +240,7 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
         for (int column = 0; column < N_COLUMNS; column++)
             if (is_shown(column, has_samples, has_flows))
                 writer_format(writer, "%*s  ", (int)widths[column], rows[i][column]);
-        if (put_table_name(writer, &tree->functions[profile->lines[i].group],
+        if (top_put_table_name(writer, &tree->functions[profile->lines[i].group],
                            columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
             return -1;
         writer_format(writer, "\n");
@@ -251,7 +249,7 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
         return 0;
     for (size_t i = n; i < profile->n; i++)
         others_ns += profile->lines[i].self_ns;
-    format_time(others, others_ns);
+    top_format_time(others, others_ns);
     writer_format(writer, "and %zu more functions, self %s together; --json has all\n", profile->n - n, others);
     return 0;
 }

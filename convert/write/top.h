@@ -22,6 +22,19 @@ struct top_form {
     uint64_t n_lost;                    /* events, for the JSON */
 };
 
+typedef char top_cell[24];
+
+/* Writes a time with three digits and a unit. */
+void top_format_time(top_cell to, uint64_t ns);
+
+/* Writes a function's name, and `:` and line if it has one, in as many columns, 0 = any: a longer name loses its begin.
+ * Returns 0, or -1 when out of memory. */
+int top_put_table_name(struct writer *writer, const struct call_function *function, size_t columns);
+
+/* Writes its name, file and line as members of a JSON object, each with a comma after it. Returns 0, or -1 when out of
+ * memory. */
+int top_put_json_names(struct writer *writer, const struct call_function *function);
+
 /* Makes the profile of all functions, sorted by self time, the largest first. Returns 0, or -1 when out of memory. */
 int top_make(struct profile *profile, const struct call_tree *tree);
 

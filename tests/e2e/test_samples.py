@@ -153,6 +153,8 @@ class Samples(e2e.EndToEnd):
         self.assertEqual(process.properties["samples_ns"], "20000000")
         looks = [ticks for stretch in process.samples.looks for ticks, _ in stretch]
         self.assertTrue(2 <= len(looks) <= 27, len(looks))
+        info = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")])
+        self.assertIn(f"\n  samples     {len(looks)}, 20 ms or more apart\n", info.out)
         finished = e2e.recorded(self.path("other.pnr"), ["-c", "pass"], options=["-q", "--samples", "99us"])
         self.assertNotEqual(finished.status, 0)
         self.assertIn("--samples: at least 100us lie between two samples", finished.err)

@@ -271,5 +271,56 @@ class Tasks(e2e.EndToEnd):
         self.assertSame(expected, found, "creations")
 
 
+class Table(e2e.EndToEnd):
+    """The table of --top --tasks. The oracle: the program counts the runs of its tasks, and knows which one blocks."""
+
+    def table(self, *options):
+        finished = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", self.path("run.pnr"), *options])
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        return finished.out
+
+    def test_what_tasks_did(self):
+        finished, _ = self.record("""
+            import asyncio, json, time
+            blocked = []
+            async def steps(n):
+                for i in range(n):
+                    await asyncio.sleep(0)
+            async def waits():
+                await asyncio.sleep(0.2)
+            async def blocks():
+                await asyncio.sleep(0)
+                begin = time.monotonic_ns()
+                time.sleep(0.05)
+                blocked.append(time.monotonic_ns() - begin)
+                await asyncio.sleep(0)
+            async def main():
+                await asyncio.gather(*(steps(n) for n in range(5)), blocks(), waits())
+            asyncio.run(main())
+            print(json.dumps(blocked))
+            """)
+        blocked, = json.loads(finished.out)
+        lines = {line["name"].removeprefix("__main__."): line for line in json.loads(self.table("--json"))["tasks"]}
+        self.assertEqual({name: (lines[name]["tasks"], lines[name]["runs"]) for name in ("main", "steps", "blocks", "waits")},
+                         {"main": (1, 2), "steps": (5, 15), "blocks": (1, 3), "waits": (1, 2)})
+        self.assertGreaterEqual(lines["blocks"]["longest_run_ns"], blocked)
+        self.assertGreaterEqual(lines["blocks"]["running_ns"], lines["blocks"]["longest_run_ns"])
+        self.assertGreater(lines["waits"]["suspended_ns"], 190_000_000)
+        self.assertLess(lines["waits"]["running_ns"], lines["waits"]["suspended_ns"])
+        head, *rows = self.table().splitlines()
+        self.assertEqual(head.split(), ["tasks", "runs", "running", "suspended", "longest", "run", "coroutine"])
+        self.assertIn("__main__.blocks:", rows[0])
+
+    def test_without_tasks(self):
+        self.record("print(1)")
+        self.assertEqual(self.table(), "no tasks in the capture\n")
+        self.assertEqual(json.loads(self.table("--json")), {"lost_events": 0, "tasks": []})
+
+    def test_refused(self):
+        for options in (["--busy"], ["--exceptions"], ["--split", "1M"], ["--format", "folded"]):
+            finished = e2e.run([e2e.CONVERT, "--top", "--tasks", self.path("run.pnr"), *options])
+            self.assertEqual(finished.status, 2, options)
+
+
 if __name__ == "__main__":
     unittest.main()
