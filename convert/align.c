@@ -250,7 +250,8 @@ static int settle_estimate(const struct limits *limits, size_t n, struct estimat
 
 static int64_t middle(const struct estimate *estimate)
 {
-    return estimate->limits.low_ns + (estimate->limits.high_ns - estimate->limits.low_ns) / 2;
+    uint64_t width_ns = (uint64_t)estimate->limits.high_ns - (uint64_t)estimate->limits.low_ns;
+    return estimate->limits.low_ns + (int64_t)(width_ns / 2);
 }
 
 /* Estimates a unit's clock. Returns 0, or -1 when out of memory. */
@@ -304,7 +305,7 @@ static int find_next_unit(const struct alignment *alignment, uint32_t *best)
 static void report_clock(const struct alignment *alignment, uint32_t unit, const struct estimate *estimate, bool is_used)
 {
     int64_t ns = middle(estimate);
-    double error_ms = (double)(estimate->limits.high_ns - estimate->limits.low_ns) / 2e6;
+    double error_ms = ((double)estimate->limits.high_ns - (double)estimate->limits.low_ns) / 2e6;
     diagnostics_report(alignment->diagnostics, DIAGNOSTIC_INFO,
                        "%s: its clock is %.6f ms %s that of %s, with an error of at most %.6f ms, by %" PRIu32
                        " of %" PRIu32 " ids that both have: %s", capture_of(alignment, unit),
