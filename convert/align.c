@@ -307,8 +307,8 @@ static void report_clock(const struct alignment *alignment, uint32_t unit, const
     int64_t ns = middle(estimate);
     double error_ms = ((double)estimate->limits.high_ns - (double)estimate->limits.low_ns) / 2e6;
     diagnostics_report(alignment->diagnostics, DIAGNOSTIC_INFO,
-                       "%s: its clock is %.6f ms %s that of %s, with an error of at most %.6f ms, by %" PRIu32
-                       " of %" PRIu32 " ids that both have: %s", capture_of(alignment, unit),
+                       "%s: its clock is %.6f ms %s that of %s, with an error of at most %.6f ms if each request is "
+                       "handled within its call, by %" PRIu32 " of %" PRIu32 " ids that both have: %s", capture_of(alignment, unit),
                        (double)(ns < 0 ? -ns : ns) / 1e6, ns > 0 ? "behind" : "ahead of", capture_of(alignment, 0),
                        error_ms, estimate->n_allowing, estimate->n_ids, is_used ? "corrected" : "not corrected");
 }
