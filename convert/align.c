@@ -250,7 +250,8 @@ static int settle_estimate(const struct limits *limits, size_t n, struct estimat
 
 static int64_t middle(const struct estimate *estimate)
 {
-    return estimate->limits.low_ns + (estimate->limits.high_ns - estimate->limits.low_ns) / 2;
+    uint64_t width_ns = (uint64_t)estimate->limits.high_ns - (uint64_t)estimate->limits.low_ns;
+    return estimate->limits.low_ns + (int64_t)(width_ns / 2);
 }
 
 /* Estimates a unit's clock. Returns 0, or -1 when out of memory. */
@@ -304,10 +305,10 @@ static int find_next_unit(const struct alignment *alignment, uint32_t *best)
 static void report_clock(const struct alignment *alignment, uint32_t unit, const struct estimate *estimate, bool is_used)
 {
     int64_t ns = middle(estimate);
-    double error_ms = (double)(estimate->limits.high_ns - estimate->limits.low_ns) / 2e6;
+    double error_ms = ((double)estimate->limits.high_ns - (double)estimate->limits.low_ns) / 2e6;
     diagnostics_report(alignment->diagnostics, DIAGNOSTIC_INFO,
-                       "%s: its clock is %.6f ms %s that of %s, with an error of at most %.6f ms, by %" PRIu32
-                       " of %" PRIu32 " ids that both have: %s", capture_of(alignment, unit),
+                       "%s: its clock is %.6f ms %s that of %s, with an error of at most %.6f ms if each request is "
+                       "handled within its call, by %" PRIu32 " of %" PRIu32 " ids that both have: %s", capture_of(alignment, unit),
                        (double)(ns < 0 ? -ns : ns) / 1e6, ns > 0 ? "behind" : "ahead of", capture_of(alignment, 0),
                        error_ms, estimate->n_allowing, estimate->n_ids, is_used ? "corrected" : "not corrected");
 }

@@ -105,8 +105,8 @@ class Merge(conversion.CaptureCase):
                                  **{("b: b.py", id): (begin + 3 * MS, end + 3 * MS) for begin, end, id in handles}})
         low = max(begin - own for (begin, _, _), (own, _, _) in zip(calls, handles)) - 3 * MS
         high = min(end - own for (_, end, _), (_, own, _) in zip(calls, handles)) - 3 * MS
-        found = re.search(r"b.pnr: its clock is ([\d.]+) ms ahead of that of a.pnr, with an error of at most ([\d.]+) ms, "
-                          r"by 40 of 40 ids that both have: not corrected\n", self.err)
+        found = re.search(r"b.pnr: its clock is ([\d.]+) ms ahead of that of a.pnr, with an error of at most ([\d.]+) ms "
+                          r"if each request is handled within its call, by 40 of 40 ids that both have: not corrected\n", self.err)
         self.assertAlmostEqual(float(found[1]), -(low + high) / 2e6, 5)
         self.assertAlmostEqual(float(found[2]), (high - low) / 2e6, 5)
         self.assertLessEqual(abs(float(found[1]) - 3), float(found[2]))
@@ -125,7 +125,7 @@ class Merge(conversion.CaptureCase):
                     self.assertTrue(outer[0] <= inner[0] and inner[1] <= outer[1], (outer, inner))
                     shifts.add((inner[0] - outer[0]) - (own - begin))
                 shift, = shifts                     # one for all
-                error_ms = float(re.search(r"error of at most ([\d.]+) ms, by 40 of 40 ids .*: corrected\n", self.err)[1])
+                error_ms = float(re.search(r"error of at most ([\d.]+) ms if .*, by 40 of 40 ids .*: corrected\n", self.err)[1])
                 self.assertLessEqual(abs(shift), error_ms * MS + 1)
 
     def test_outliers(self):
@@ -170,8 +170,8 @@ class Merge(conversion.CaptureCase):
             write_spans(self.folder / "a.pnr", Host("a", S), 0, [(S, S + 5 * MS, ours)], key=key)
             write_spans(self.folder / "b.pnr", host, 0, [(S + MS, S + 4 * MS, theirs)], key=other)
             self.convert("a.pnr", "b.pnr", "--align=ids")
-            self.assertIn("b.pnr: its clock is 10.000000 ms ahead of that of a.pnr, with an error of at most 1.000000 ms, "
-                          "by 1 of 1 ids that both have: corrected\n", self.err)
+            self.assertIn("b.pnr: its clock is 10.000000 ms ahead of that of a.pnr, with an error of at most 1.000000 ms "
+                          "if each request is handled within its call, by 1 of 1 ids that both have: corrected\n", self.err)
 
     def test_flows(self):
         """An arrow from client to server for each id, in both formats; none for ids that one process has alone."""

@@ -2,8 +2,11 @@
 
 import bisect
 import collections
+import pathlib
 import re
+import subprocess
 import sys
+import tempfile
 import unittest
 
 import browser
@@ -15,7 +18,10 @@ from captures import HERE, ROOT
 from comparison import Shown, Slice, Task, canonical
 
 sys.path.append(str(ROOT / "tests/e2e"))
+sys.path.append(str(ROOT / "tests/format"))
 import ledger                   # noqa: E402
+import conversion               # noqa: E402
+import test_merge               # noqa: E402
 
 
 def as_it_reads(text):
@@ -84,6 +90,39 @@ class PerfettoCase(viewer_case.ViewerCase):
         for program in ROOT / "examples/demo.py", HERE / "programs/generators.py":
             trace = self.check(captures.recorded(program), "--tasks", "--flows=none", *viewer_case.OWN)
             self.assertTrue(trace.tasks)
+
+
+@unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
+class Merged(unittest.TestCase):
+    """Captures of two machines as one trace."""
+
+    def test_requests(self):
+        """An arrow from each client's span to that of the server with the same id, and each process under its host."""
+        viewer = perfetto.Viewer(browser.shared())
+        with tempfile.TemporaryDirectory() as folder:
+            calls = [(test_merge.S + i * 10**7, test_merge.S + i * 10**7 + 5_000_000, f"id {i}") for i in range(9)]
+            handles = [(begin + 10**6, end - 10**6, id) for begin, end, id in calls]
+            for name, booted_ns, spans in ("web1", 10**9, calls), ("db1", 7 * 10**9, handles):
+                test_merge.write_spans(pathlib.Path(folder, name), test_merge.Host(name, booted_ns), 0, spans)
+            for suffix in ".trace", ".pftrace":
+                path = f"{folder}/fleet{suffix}"
+                subprocess.run([conversion.CONVERTER, "-q", f"{folder}/web1", f"{folder}/db1", "-o", path],
+                               check=True, stderr=subprocess.DEVNULL)
+                viewer.open(path)
+                found = viewer.query("""
+                    select source.ts, source.dur, source_process.name, target.ts, target.dur, target_process.name
+                    from flow join slice source on slice_out = source.id join slice target on slice_in = target.id
+                    join thread_track source_track on source.track_id = source_track.id
+                    join thread source_thread on source_track.utid = source_thread.utid
+                    join process source_process on source_thread.upid = source_process.upid
+                    join thread_track target_track on target.track_id = target_track.id
+                    join thread target_thread on target_track.utid = target_thread.utid
+                    join process target_process on target_thread.upid = target_process.upid order by 1""")
+                self.assertEqual([tuple(row) for row in found], [
+                    (begin, end - begin, "web1: web1.py", own, own_end - own, "db1: db1.py")
+                    for (begin, end, _), (own, own_end, _) in zip(calls, handles)])
+                self.assertEqual(viewer.query("select count(*) from slice where name = 'request'"), [[18]])
+                self.assertEqual(viewer.query("select name from stats where severity != 'info' and value > 0"), [])
 
 
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
