@@ -26,8 +26,9 @@ GRACE = 2               # seconds between the end of a recording and that of the
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
 # runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
-# A recording does not begin in a function that os.fork calls (os.register_at_fork): from CPython 3.12 on os.fork warns
-# when it then finds a thread. Such a function's caller stands at a call of what is named so, a few instructions before.
+# A recording does not begin in a function that os.fork calls (os.register_at_fork): from CPython 3.12 on os.fork warns when
+# it then finds a thread. Such a function's caller stands at a call of what is named so: the instruction before has loaded
+# that (Python/bytecodes.c).
 ENTRY = """
 import sys
 
@@ -67,12 +68,15 @@ def describe(error):
 def is_forking(frame):
     while frame.f_back:
         frame = frame.f_back
-        for name in "fork", "forkpty":
-            if name in (names := frame.f_code.co_names):
-                number, at = names.index(name), frame.f_lasti
-                arguments = frame.f_code.co_code[max(0, at - 32):at][1::2]
-                if {number & 255, 2 * number & 255, 2 * number + 1 & 255}.intersection(arguments):
-                    return True
+        names, code, at = frame.f_code.co_names, frame.f_code.co_code, frame.f_lasti
+        for name in {"fork", "forkpty"}.intersection(names):
+            number = names.index(name)
+            for end in at, at - 2:              # before CALL, and PUSH_NULL
+                for n_caches in 9, 4:           # of LOAD_ATTR, as in os.fork(), and LOAD_GLOBAL; all are 0
+                    begin = end - 2 * n_caches
+                    is_load = begin > 1 and code[begin - 2] and not any(code[begin:end]) and not any(code[end + 1:at])
+                    if is_load and code[begin - 1] in (2 * number & 255, 2 * number + 1 & 255):
+                        return True
     return False
 
 def load(package, version):

@@ -267,6 +267,7 @@ void rec_worker_stop(void)
     } else {
         rec_bell_ring(&worker.bell);
         pthread_join(worker.thread, NULL);
+        wait_until_gone();
     }
     change_state(WORKER_STOPPED);
     pthread_mutex_unlock(&worker.presence);

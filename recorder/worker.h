@@ -59,7 +59,8 @@ void rec_worker_run_inline(void);
 void rec_worker_suspend(void);
 void rec_worker_resume(void);
 
-/* Ends the thread when all work is done; does the work itself when the thread is parked. */
+/* Ends the thread when all work is done; does the work itself when the thread is parked. Returns when the kernel has
+ * forgotten the thread. */
 void rec_worker_stop(void);
 
 /* Forgets the parent's thread in a forked child. */

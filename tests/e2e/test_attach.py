@@ -339,23 +339,6 @@ class Recording(AttachCase):
         thread.join()
         self.assertEqual(self.end(process), (0, "True 0\n", ""))
 
-    def test_in_a_fork(self):
-        """The recorder's thread does not come while os.fork calls functions: from 3.12 on that would be warned about."""
-        process = self.begin("""
-            def after():
-                for _ in range(100000): pass
-            os.register_at_fork(after_in_parent=after)
-            while not ends():
-                child = os.fork()
-                if not child:
-                    os._exit(0)
-                os.waitpid(child, 0)
-                for _ in range(10000): pass
-        """)
-        for _ in range(2):
-            self.attach(process, "--for", "0.1s")
-        self.assertEqual(self.end(process), (0, "", ""))
-
     def test_detach(self):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
@@ -619,6 +602,38 @@ class AnswerFolder(e2e.EndToEnd):
         """)
 
 
+class Entry(e2e.EndToEnd):
+    """What the process runs that is entered: ENTRY of command/attach.py."""
+
+    @unittest.skipUnless(e2e.VERSION >= (3, 12), "os.fork warns about threads from 3.12 on")
+    def test_finds_itself_in_a_fork(self):
+        """No recording begins there. It may in a function that is called just after a fork."""
+        done = e2e.run([e2e.PYTHON, "-c", dedent("""
+            import os, sys
+            from os import fork
+            from panopticon_rec.command import attach
+            names, found = {}, []
+            exec(attach.ENTRY, names)
+            def look():
+                found.append(names["is_forking"](sys._getframe()))
+            def end(pid):
+                look()
+                if not pid: os._exit(0)
+                os.waitpid(pid, 0)
+            def loads_an_attribute():
+                end(os.fork())
+            def loads_a_global():
+                pid = fork(); end(pid)
+            os.register_at_fork(after_in_parent=look)
+            look()
+            loads_an_attribute()
+            loads_a_global()
+            look()
+            print(found)
+        """)])
+        self.assertEqual(done, (0, "[False, True, False, True, False, False]\n", ""))
+
+
 class Rights(e2e.EndToEnd):
     """What the command says when the kernel refuses: command/target/__init__.py, with the kernel's answers made up."""
 
@@ -785,7 +800,7 @@ class Refusals(AttachCase):
                                    stderr=subprocess.PIPE, text=True, env=e2e.environment())
         self.addCleanup(command.stderr.close)
         runs = 0
-        while runs < 20 and command.poll() is None:     # it has been stopped, and goes on to the breakpoint
+        while runs < 8 and command.poll() is None:     # it has been stopped, and goes on to the breakpoint
             with open(f"/proc/{process.pid}/status") as file:
                 status = file.read()
             runs = runs + 1 if re.search(r"^State:\s+R", status, re.M) and "TracerPid:\t0\n" not in status else 0
