@@ -22,7 +22,8 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
 # Texts that are parts of no message.
 NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
                          r"|(--|%%)?panopticon(-options| report)?:( …:?)?|… more function…"
-                         r"|panopticon: process … …: …")
+                         r"|panopticon: process … …: …|\[?raised again|memory, bytes|chunks in use"
+                         r"|Exception ignored while calling GC callback …")     # as CPython itself writes it
 # The functions in Python whose texts are messages. Exceptions are, too.
 REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write", "Refused", "Failed", "make_refusal"}
 
@@ -118,4 +119,4 @@ def of_sources():
 def of_page():
     """Return the messages that the page explains: the code in the first column of its tables."""
     return [normal(span) for row in re.findall(r"^\| (.+?) \|", PAGE.read_text(encoding="utf-8"), re.M)
-            for span in re.findall(r"`([^`]+)`", row)]
+            for span in re.findall(r"`([^`]+)`", row.replace("\\|", "|"))]
