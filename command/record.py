@@ -71,7 +71,8 @@ class Interpreter:
         self.words, self.path, self.package = words, path, package
 
 
-# Run by any interpreter, also by one of Python 2. Prints the version of Python, and the package or "-".
+# Run by any interpreter, also by one of Python 2. Prints the version of Python, with a "t" for a free-threaded build, and
+# the package or "-".
 PROBE = """
 import sys
 folder, version = sys.argv[1:]
@@ -87,7 +88,8 @@ for sys.path[:] in [folder] + before, before:
     if not panopticon_rec.UNUSABLE and panopticon_rec.__version__ == version:
         found = panopticon_rec.PACKAGE
         break
-print(sys.version.split()[0] + " " + sys.implementation.name + " " + found)
+build = "t" if "t" in getattr(sys, "abiflags", "") else ""
+print(sys.version.split()[0] + build + " " + sys.implementation.name + " " + found)
 """
 
 
@@ -108,6 +110,8 @@ def check_interpreter(words, path, needed_by=""):
         fail(f"{needed_by}{path}, which is not a Python that can be recorded")
     if name != "cpython" or number < (3, 11):
         fail(f"{needed_by}{path}, which is {name} {version}: CPython 3.11 and later can be recorded")
+    if version.endswith("t"):
+        fail(f"{needed_by}{path}, which is a free-threaded CPython {version}: that is not supported yet")
     if package == "-":
         fail(f"{needed_by}{path}, where Panopticon {panopticon_rec.__version__} is not installed: "
              f"{path} -m pip install panopticon-rec=={panopticon_rec.__version__}")

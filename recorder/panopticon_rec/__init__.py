@@ -40,6 +40,7 @@ __all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pa
 __version__ = "0.2.0"     # of the converter, too: SConstruct reads it here
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
+IS_BESIDE_MAIN = False      # it is not the main one of its process, which may be recorded
 
 if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
     UNUSABLE = ("panopticon_rec records CPython 3.11 and later, and this is "
@@ -55,6 +56,7 @@ else:
     except ImportError as error:
         _recorder = None
         if "subinterpreters" in str(error):
+            IS_BESIDE_MAIN = True
             UNUSABLE = "panopticon: a process's main interpreter is recorded, and this is another one"
         elif "cannot import name" in str(error):
             UNUSABLE = (f"panopticon_rec is not built for this Python {sys.version.split()[0]}: "
@@ -364,15 +366,17 @@ def helper_kind():
 
 def join_parent(entry):
     """Record this interpreter, which is about to run its program, as its parent wants it. Returns whether it is
-    recorded, or will be in its children. Raises ValueError or LookupError for a damaged payload, and whatever else
-    _recorder.start raises."""
+    recorded, or will be in its children. The capture gets a message where it cannot be. Raises ValueError or LookupError
+    for a damaged payload, and whatever else _recorder.start raises."""
     kind = helper_kind()
-    if UNUSABLE or kind == "resource_tracker" or find_recorder():       # the command line joins by itself
+    if kind == "resource_tracker" or IS_BESIDE_MAIN or find_recorder():     # the command line joins by itself
         return False
     try:
         payload = read_payload(entry)
         if not payload:
             return False
+        if UNUSABLE:
+            return False if "stopped" in payload else leave_message(payload["capture"], UNUSABLE)
         if kind == "forkserver":
             os.register_at_fork(after_in_child=lambda: _recorder.state() != "off" or join_forked(entry))
             return True
