@@ -456,6 +456,7 @@ class Arguments(e2e.EndToEnd):
     def f(n, text="some text that takes a few records"):
         global deepest
         deepest = n
+        assert n < 5000
         return f(n + 1)
     try: f(0)
     except RecursionError: print(deepest)
