@@ -453,12 +453,12 @@ class Arguments(e2e.EndToEnd):
             for options in (), ("--clock", "sparse"):
                 self.record_as_plain("""
     import sys
-    def f(n, text="some text that takes a few records"):
+    def f(n, text):
         global deepest
         deepest = n
         assert n < 5000
-        return f(n + 1)
-    try: f(0)
+        return f(n + 1, text)
+    try: f(0, "some text that takes a few records")
     except RecursionError: print(deepest)
     """, "--args", "*.f", "--results", "*.f", "--engine", engine, *options)
                 self.verify()
