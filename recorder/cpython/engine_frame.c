@@ -522,8 +522,10 @@ static __attribute__((noinline)) struct rec_thread *append_entry_with_arguments(
 static PyObject *evaluate_unrecorded(PyThreadState *ts, cpython_frame *f, int throwflag, uintptr_t entered, bool wraps)
 {
     struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
-    if (likely(!thread || !thread->is_aside) || !is_beyond_guard(ts, thread))
+    if (likely(!thread || !thread->is_aside))
         return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
+    if (!is_beyond_guard(ts, thread))
+        return evaluate_inside(ts, f, throwflag, thread, entered, wraps);
     thread->is_aside = false;
     PyObject *result = evaluate_unhooked(ts, f, throwflag, thread, 0, 0, entered, wraps);
     rec_threads_step_aside(ts, true);

@@ -453,11 +453,12 @@ class Arguments(e2e.EndToEnd):
             for options in (), ("--clock", "sparse"):
                 self.record_as_plain("""
     import sys
-    def f(n, text="some text that takes a few records"):
+    def f(n, text):
         global deepest
         deepest = n
-        return f(n + 1)
-    try: f(0)
+        assert n < 5000
+        return f(n + 1, text)
+    try: f(0, "some text that takes a few records")
     except RecursionError: print(deepest)
     """, "--args", "*.f", "--results", "*.f", "--engine", engine, *options)
                 self.verify()
@@ -540,7 +541,7 @@ class Arguments(e2e.EndToEnd):
         _, found = self.record_values("""
     import time
     def f(n, text): return n
-    end = time.process_time() + 2
+    end = time.process_time() + 0.5
     n = 0
     while time.process_time() < end:
         f(n, str(n)); n += 1

@@ -556,6 +556,7 @@ def values_of_calls(sample):
     """Arguments of no entry, of one that is not innermost, and of another function; results of nothing, which are ignored
     like exits. Sizes and texts that are wrong; arguments twice."""
     work = sample.work
+    sample.sample.function("", "label", "", 0, kind=LABEL)
     sample.victim += [
         *remark("ARGUMENTS", 6000, 99, ("x", 1)), *remark("RESULT", 6010, 99, ("return", 1)),
         call(6100, work), *remark("ARGUMENTS", 6110, work, ("x", 1)), *remark("ARGUMENTS", 6120, work, ("x", 2), ("y", 3)),

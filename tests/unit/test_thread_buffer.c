@@ -95,6 +95,34 @@ Test(thread_buffer, retracts_a_record, .init = begin, .fini = end)
 }
 
 /* Below 100 ticks: what is stored, the exit that comes, and how many records then are left. */
+/* An entry goes with its arguments, but not with those of another function, nor with another record's values. */
+Test(thread_buffer, retracts_an_entry_with_its_arguments, .init = begin, .fini = end)
+{
+    struct rec_totals totals;
+    bool is_ended;
+    struct rec_buffer *buffer = new_buffer(7);
+    struct pnr_values_writer values = { .size = 25 };
+    append(buffer, 0);
+    struct pnr_record *before = buffer->next;
+    append(buffer, 1);
+    rec_buffer_append_values(buffer, rec_clock_ticks() - buffer->base, PNR_ARGUMENTS, 5, &values);
+    cr_assert_eq(buffer->next - before, 1 + 1 + 3);
+    cr_expect_eq(rec_buffer_before_arguments(buffer, 6), buffer->next);
+    cr_expect_eq(rec_buffer_before_arguments(buffer, 5), before + 1);
+    rec_buffer_retract_from(buffer, before);
+    cr_expect_eq(buffer->next, before);
+    cr_expect_eq(buffer->n_data, 0);
+    for (int i = 0; i < 5; i++)
+        cr_expect(!before[i].word[0] && !before[i].word[1]);
+    rec_buffer_append_values(buffer, rec_clock_ticks() - buffer->base, PNR_INSTANT, 5, &values);
+    cr_expect_eq(rec_buffer_before_arguments(buffer, 5), buffer->next);
+    rec_buffer_retract_from(buffer, before);
+    append(buffer, 1);
+    rec_session_stop(&totals);
+    cr_expect_eq(totals.n_events, 2);
+    cr_expect_eq(count_in_file(1, &is_ended), 2);
+}
+
 Test(thread_buffer, elides_short_calls, .init = begin, .fini = end)
 {
     enum { F = 8, G = 9 };              /* frames of functions 2 and 3 */

@@ -92,13 +92,36 @@ Test(values, are_cut_and_left_out)
     cr_expect_eq(value.text.size, PNR_TEXT_MAX - 1);
 }
 
+/* What repr() writes is cut as text is; of what is redacted nothing is stored. */
+Test(values, of_calls)
+{
+    char text[PNR_TEXT_MAX + 1];
+    struct pnr_values_writer writer = { .size = 0 };
+    struct pnr_value value;
+    size_t at = 0;
+    memset(text, 'x', sizeof text);
+    pnr_values_add(&writer, &(struct pnr_value){ .key = 1, .type = PNR_VALUE_REPR, .text = { "[1]", 3 } });
+    pnr_values_add(&writer, &(struct pnr_value){ .key = 1, .type = PNR_VALUE_REPR, .text = { text, sizeof text } });
+    pnr_values_add(&writer, &(struct pnr_value){ .key = 1, .type = PNR_VALUE_REDACTED, .text = { "secret", 6 } });
+    struct pnr_values values = values_of(&writer);
+    cr_assert_eq(pnr_value_next(&values, &at, &value), 1);
+    cr_expect(value.type == PNR_VALUE_REPR && value.text.size == 3);
+    cr_assert_eq(pnr_value_next(&values, &at, &value), 1);
+    cr_expect(value.type == PNR_VALUE_CUT_REPR && value.text.size == PNR_TEXT_MAX);
+    cr_assert_eq(pnr_value_next(&values, &at, &value), 1);
+    cr_expect(value.type == PNR_VALUE_REDACTED && value.text.size == 0);
+    cr_expect_eq(pnr_value_next(&values, &at, &value), 0);
+    cr_expect_null(memmem(writer.bytes, writer.size, "secret", 6));
+}
+
 Test(values, find_damage)
 {
     static const struct { const char *bytes; size_t size; int n; } table[] = {
         { "", 0, 0 },
         { "\x01\x03\x01\x02", 4, 2 },
         { "\x01", 1, 0 },                                   /* no type */
-        { "\x01\x00", 2, 0 }, { "\x01\x09", 2, 0 },         /* types of no version, of a later one */
+        { "\x01\x00", 2, 0 }, { "\x01\x0c\x00", 3, 0 },     /* types of no version, of a later one */
+        { "\x01\x0b\x01\x0b", 4, 2 }, { "\x01\x09\x03tea", 6, 1 }, { "\x01\x0a\x04tea", 6, 0 },
         { "\x01\x04", 2, 0 }, { "\x01\x04\x80", 3, 0 },     /* a varint that is cut off */
         { "\x01\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, 1 },
         { "\x01\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 12, 0 },      /* more than 64 bits */
