@@ -20,6 +20,7 @@ from .folder import FOLDERS, Folder
 
 OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
 HINT_AFTER = 2                      # seconds
+REMIND_AFTER = 1                    # seconds
 INTERRUPTED, NOT_RUN = "interrupted", "recursion"
 
 
@@ -188,12 +189,15 @@ class Target:
         """Have the main thread run a script, and wait until it has begun to. script: its path there."""
         request = remote_debugging.Request(self.memory, self.image.find("_PyRuntime")[0], self.image.minor)
         request.make(os.fsencode(script))
-        start = time.monotonic()
+        start = reminded = time.monotonic()
         try:
             while request.is_pending():
                 if self.find_end():
                     raise self.make_refusal()
                 time.sleep(0.005)
+                if time.monotonic() > reminded + REMIND_AFTER:     # a thread of the target may have overwritten it
+                    request.remind()
+                    reminded = time.monotonic()
                 if on_wait and time.monotonic() > start + HINT_AFTER:
                     on_wait()
                     on_wait = None

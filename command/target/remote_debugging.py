@@ -57,6 +57,10 @@ class Request:
             raise Failed("another debugger has asked it to run a script, which it has not done yet: try again")
         os.pwrite(self.memory, script + b"\0", self.path)
         os.pwrite(self.memory, struct.pack("<i", 1), self.pending)
+        self.remind()
+
+    def remind(self):
+        """Have the main thread look for the request."""
         before, = os.pread(self.memory, 1, self.breaker)
         os.pwrite(self.memory, bytes([(before | HARMLESS) & ~GIL_DROP]), self.breaker)
 
