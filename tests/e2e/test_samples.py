@@ -12,7 +12,7 @@ import unittest
 
 import e2e
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), os.pardir, "format"))
+sys.path.append(os.path.join(os.path.dirname(__file__), os.pardir, "format"))
 import capture_reader                   # noqa: E402
 
 # Each function is one whose truth is known; `measured` has for each: wall time, CPU time of its thread, in ns.

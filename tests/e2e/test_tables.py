@@ -15,8 +15,8 @@ from pathlib import Path
 
 import e2e
 
-sys.path.insert(0, os.path.join(os.path.dirname(e2e.HERE), "format"))
-sys.path.insert(0, e2e.BUILD)
+sys.path.append(os.path.join(os.path.dirname(e2e.HERE), "format"))
+sys.path.append(e2e.BUILD)
 
 import arrow_reader  # noqa: E402  (where these are, is known only now)
 from capture_writer import Capture, call, open_, return_  # noqa: E402
