@@ -439,7 +439,7 @@ class CommandLine(e2e.EndToEnd):
                         ["--format=folded", "--info"], ["--json"], ["--json", "--format=pstats"],
                         ["--flows=all", "--top"], ["--flows=none", "-o", "a.folded"], ["--flows=all,creations"],
                         ["--flows=all,none"], ["--flows=none,generator,creation"],
-                        ["--tasks", "--top"], ["--tasks", "-o", "a.pstats"]):
+                        ["--tasks", "--top", "--busy"], ["--tasks", "-o", "a.pstats"]):
             with self.subTest(options=options):
                 finished = self.converter("run.pnr", *options)
                 self.assertEqual((finished.status, finished.out), (2, ""))
