@@ -6,6 +6,8 @@
 
 #include <opcode.h>
 
+#include "../../format/record.h"
+
 typedef PyFrameObject cpython_frame;
 
 static inline void *cpython_borrow(void *owned)

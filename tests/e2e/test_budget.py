@@ -872,7 +872,7 @@ class Unseen(BudgetCase):
                     work(.01)
                     import sys
                 import sys
-            for _ in range(6):
+            for _ in range(15):
                 for i in range(5_000):
                     f(False)
                 f(True)
