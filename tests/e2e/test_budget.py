@@ -872,12 +872,12 @@ class Unseen(BudgetCase):
                     work(.01)
                     import sys
                 import sys
-            for _ in range(15):
-                for i in range(5_000):
+            for _ in range(6):
+                for i in range(20_000):
                     f(False)
                 f(True)
             print(found)
-            """)
+            """, budget="0.3%")
 
     def test_destructors_that_take_long(self):
         """They run when the frame is not on the stack any more."""
