@@ -46,7 +46,9 @@ VALUES = """
         return repr(value)
 
     def write(name, **values):
-        wrote.append([threading.get_native_id(), name, {key: shown(value) for key, value in values.items()}])
+        one = [threading.get_native_id(), name, {key: shown(value) for key, value in values.items()}]
+        wrote.append(one)
+        return one[2]
 """
 
 
@@ -130,8 +132,7 @@ class Arguments(e2e.EndToEnd):
             at = len(wrote) - 1
             write("plain", a=a, b=b, c=c, rest=(a, b), key=key, more={"other": other}, **{"return": (a, b)})
             plain(a, b, c, a, b, key=key, other=other)
-            write("cells", a=a, rest=(), key=key, more={})
-            wrote[-1][2]["return"] = "<function>"
+            write("cells", a=a, rest=(), key=key, more={})["return"] = "<function>"
             cells(a, key=key)
             write("generate", a=a, held=b)
             write("generate", **{"return": a})
@@ -142,14 +143,11 @@ class Arguments(e2e.EndToEnd):
             try:
                 while True: coro.send(None)
             except StopIteration: pass
-            write("method", self=None, a=a, **{"return": a})
-            wrote[-1][2]["self"] = "<Class>"
+            write("method", self=None, a=a, **{"return": a})["self"] = "<Class>"
             Class().method(a)
-            write("made", cls=None, a=b, **{"return": b})
-            wrote[-1][2]["cls"] = "<type>"
+            write("made", cls=None, a=b, **{"return": b})["cls"] = "<type>"
             Class.made(b)
-            write("static", a=c)
-            wrote[-1][2]["raise"] = "<LookupError>"
+            write("static", a=c)["raise"] = "<LookupError>"
             try: Class.static(c)
             except LookupError: pass
 
