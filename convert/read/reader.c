@@ -652,6 +652,21 @@ static void add_ledger_block(struct reader *reader, const struct block_ref *ref,
     ledger_end_block(ledger, ref->segment ? header->end.ticks : 0);
 }
 
+/* Ends the reading of a block of the recorder's own, of which read_ref returned outcome and filled fault. Returns 0, or -1
+ * and fills err. */
+static int end_own_block(struct reader *reader, struct cursor *cursor, struct block_ref *ref, enum read_outcome outcome,
+                         const struct pnr_err *fault, bool is_out_of_memory, struct pnr_err *err)
+{
+    if (outcome == READ_DAMAGED)
+        skip_damaged(reader, cursor, ref, fault);
+    else if (outcome == READ_EVICTED)
+        count_evicted(reader, cursor, ref);
+    reader->index.size.n_blocks++;
+    ref->is_read = true;
+    return outcome == READ_OUT_OF_MEMORY || is_out_of_memory ?
+        pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory") : 0;
+}
+
 /* Reads a block of the ledger. Returns 0, or -1 and fills err. */
 static int read_ledger_block(struct reader *reader, struct cursor *cursor, struct block_ref *ref, struct pnr_err *err)
 {
@@ -663,14 +678,7 @@ static int read_ledger_block(struct reader *reader, struct cursor *cursor, struc
         ledger_lose(&reader->ledger);
     if (has_records && !(ref->is_chunk && is_head_alone(&reader->index, &header)))
         add_ledger_block(reader, ref, &header);
-    else if (outcome == READ_DAMAGED)
-        skip_damaged(reader, cursor, ref, &fault);
-    else if (outcome == READ_EVICTED)
-        count_evicted(reader, cursor, ref);
-    reader->index.size.n_blocks++;
-    ref->is_read = true;
-    return outcome == READ_OUT_OF_MEMORY || reader->ledger.is_out_of_memory ?
-        pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory") : 0;
+    return end_own_block(reader, cursor, ref, outcome, &fault, reader->ledger.is_out_of_memory, err);
 }
 
 static int read_ledger(struct reader *reader, struct pnr_err *err)
@@ -725,15 +733,8 @@ static int read_samples_block(struct reader *reader, struct cursor *cursor, stru
     enum read_outcome outcome = read_ref(reader, cursor, ref, &header, &fault);
     if (outcome == READ_RECORDS)
         add_samples_block(reader, &header, *continues && !ref->is_after_hole);
-    else if (outcome == READ_DAMAGED)
-        skip_damaged(reader, cursor, ref, &fault);
-    else if (outcome == READ_EVICTED)
-        count_evicted(reader, cursor, ref);
     *continues = outcome == READ_RECORDS;
-    reader->index.size.n_blocks++;
-    ref->is_read = true;
-    return outcome == READ_OUT_OF_MEMORY || reader->samples.is_out_of_memory ?
-        pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory") : 0;
+    return end_own_block(reader, cursor, ref, outcome, &fault, reader->samples.is_out_of_memory, err);
 }
 
 static int read_samples(struct reader *reader, struct pnr_err *err)

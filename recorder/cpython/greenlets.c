@@ -444,7 +444,7 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
     return change;
 }
 
-#if CPYTHON_IS_KNOWN
+#if PY_VERSION_HEX >= 0x030C0000 && CPYTHON_IS_KNOWN
 void rec_greenlets_visit_waiting(rec_greenlets_visit *visit)
 {
     PyObject *type, *value, *traceback;
