@@ -38,6 +38,7 @@
 #define FAST_DECAY_NS 1e7
 #define ADDED_DECAY_NS 1e9
 
+#define FIRST_TICK_NS (8 * MS)
 #define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
 #define REMIND_MS 1000                  /* ... but one that has no effect is given again */
 #define MAX_ORDERS 64                   /* at a time: the program waits while they are carried out */
@@ -111,16 +112,16 @@ static struct {
 } accounts;
 
 static _Atomic bool budget_is_on;
-static bool needs_ticks;
+static uint64_t tick_wait_ns;
 
 bool rec_budget_is_on(void)
 {
     return atomic_load_explicit(&budget_is_on, memory_order_acquire);
 }
 
-bool rec_budget_needs_ticks(void)
+uint64_t rec_budget_tick_wait(void)
 {
-    return rec_budget_is_on() && needs_ticks;
+    return rec_budget_is_on() ? tick_wait_ns : UINT64_MAX;
 }
 
 /* Returns false when that is not possible now. */
@@ -597,7 +598,7 @@ void rec_budget_tick(void)
     decide(costs.event_ns, window, has_rested(cpu_ns));
     bool has_muted = accounts.n_muted > 0;
     pthread_mutex_unlock(&accounts.lock);
-    needs_ticks = rec_exchange_request_if_due(now, has_muted, cpu_ns >= MS);
+    tick_wait_ns = rec_exchange_request_if_due(now, has_muted, cpu_ns >= MS);
 }
 
 /* ---- start and stop ---- */
@@ -622,7 +623,7 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
     accounts.windows_share = options->share * WINDOWS_SHARE;
     rec_exchange_start(options);
     rec_statistics_start();
-    needs_ticks = true;
+    tick_wait_ns = FIRST_TICK_NS;
     atomic_store(&budget_is_on, true);
     return 0;
 }

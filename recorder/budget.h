@@ -5,7 +5,7 @@
  *
  *     rec_budget_start
  *         rec_budget_read                     the drain, for each block
- *         rec_budget_tick                     the drain's thread, after each block and at least every 10 ms of CPU time
+ *         rec_budget_tick                     the drain's thread, after each block and when rec_budget_tick_wait is over
  *             options.request                 something is to be done with the recording lock
  *         rec_budget_take                     the next order that waits
  *             rec_budget_applied              it was carried out, or
@@ -15,7 +15,7 @@
  *
  * Muted: none of the function's entries is recorded. Admitted: they are. Window: a short time in which muted functions
  * are recorded, too. All functions except rec_budget_read, rec_budget_tick, rec_budget_is_on and
- * rec_budget_needs_ticks are called with the recording lock (thread_buffer.h). */
+ * rec_budget_tick_wait are called with the recording lock (thread_buffer.h). */
 #ifndef REC_BUDGET_H
 #define REC_BUDGET_H
 
@@ -70,8 +70,9 @@ bool rec_budget_is_on(void);
 /* Calls a function for each function that is muted at this moment, itself or its C calls. Any thread may ask. */
 void rec_budget_each_muted(void (*each)(void *arg, uint32_t function), void *arg);
 
-/* True while rec_budget_tick is due every 10 ms, whether or not there are blocks. The drain's thread asks. */
-bool rec_budget_needs_ticks(void);
+/* Returns in how many ns rec_budget_tick is due at the latest, whether or not there are blocks; UINT64_MAX: it is not due.
+ * The drain's thread asks. */
+uint64_t rec_budget_tick_wait(void);
 
 /* Forgets the parent's budget in a forked child. */
 void rec_budget_forked(void);

@@ -26,6 +26,7 @@
 #define N_CONNECTIONS 32
 #define BUSY_NS 2000000                 /* how often connections are looked at */
 #define ALERT_NS 10000000               /* how often the socket is, when somebody was there lately */
+#define CALM_NS 50000000                /* ... and how often at most when nobody was */
 #define ALERT_FOR_NS UINT64_C(3000000000)
 #define REOPEN_NS UINT64_C(10000000000) /* how often it is tried to make a new socket */
 #define RECEIVED_NS UINT64_C(10000000000)       /* how long a request may take */
@@ -54,6 +55,7 @@ static struct {
     struct stat was;
     uint64_t opened_ns;                 /* when that was last tried */
     uint64_t active_ns;                 /* when somebody was last connected; 0: never */
+    uint64_t tended_ns;                 /* when the socket was last looked at */
     uint64_t last_id;
     struct connection connections[N_CONNECTIONS];
 } control = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
@@ -274,12 +276,16 @@ uint64_t rec_control_tend(void)
     if (!atomic_load(&control.is_on))
         return wait_ns;
     pthread_mutex_lock(&control.lock);
-    tend_socket(now);
-    serve_all();
+    bool is_alert = control.active_ns && now - control.active_ns < ALERT_FOR_NS;
+    if (is_alert || now - control.tended_ns >= CALM_NS) {
+        control.tended_ns = now;
+        tend_socket(now);
+        serve_all();
+    }
     if (is_anybody_connected()) {
         control.active_ns = now;
         wait_ns = BUSY_NS;
-    } else if (control.active_ns && now - control.active_ns < ALERT_FOR_NS) {
+    } else if (is_alert) {
         wait_ns = ALERT_NS;
     }
     pthread_mutex_unlock(&control.lock);

@@ -353,7 +353,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
                                                         .on_idle = on_idle, .on_beat = on_beat,
                                                         .on_leave = rec_sparse_rest,
-                                                        .is_hurried = rec_budget_needs_ticks,
+                                                        .longest_wait = rec_budget_tick_wait,
                                                         .keeps_time = rec_samples_are_on });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");

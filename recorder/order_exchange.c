@@ -88,7 +88,7 @@ static void renew_deferred(void)
     exchange.n_deferred = 0;
 }
 
-bool rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run)
+uint64_t rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run)
 {
     pthread_mutex_lock(&exchange.lock);
     uint64_t since = rec_exchange_between(exchange.requested_ns, now), moment = rec_cpu_clock_moment();
@@ -103,11 +103,11 @@ bool rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run)
         exchange.requested_ns = now;
         exchange.look_ns = moment;
     }
-    bool needs_ticks = has_run || (has_muted && !exchange.is_requested);
+    bool looks = has_muted && (has_run || !exchange.is_requested);
     pthread_mutex_unlock(&exchange.lock);
     if (is_due)
         exchange.request();
-    return needs_ticks;
+    return looks ? LOOK_NS : has_run ? COST_RECORD_NS : UINT64_MAX;
 }
 
 /* Returns what was spent up to now, records in chunks that are being filled included. With the recording lock and

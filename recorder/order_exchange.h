@@ -61,8 +61,9 @@ bool rec_exchange_give(enum rec_order_kind kind, uint32_t function);
 
 /* Asks the recording side for a call when there is something to do. Of a program that waits one request is enough: it is
  * followed when the program goes on, and then the drain's thread is woken. now: CPU time. has_muted: anything is muted.
- * has_run: the program has used CPU time of late. Returns whether ticks go on. */
-bool rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run);
+ * has_run: the program has used CPU time of late. Returns in how many ns it is to be called again; UINT64_MAX: when there
+ * is a block. */
+uint64_t rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run);
 
 /* Gives each report to take. Returns how far the window is by these reports. */
 enum rec_window_state rec_exchange_take_reports(void (*take)(const struct rec_order_report *report));

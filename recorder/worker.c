@@ -39,7 +39,6 @@
 #include "clock.h"
 
 #define MIN_WAIT_NS 10000000            /* the first wait for work; the next ones are longer */
-#define HURRIED_WAIT_NS 8000000         /* while is_hurried */
 #define MAX_WAIT_NS 1000000000
 #define PARK_NS 10000000                /* how long the thread stays away at least: a program often forks again */
 #define STACK_SIZE (256 * 1024)
@@ -103,11 +102,10 @@ static bool wait_with_beats(uint64_t wait_ns)
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
 static void wait_for_ring(uint64_t *wait_ns)
 {
-    if (worker.tasks.is_hurried && worker.tasks.is_hurried()) {
-        *wait_ns = HURRIED_WAIT_NS;
-        set_policy(SCHED_OTHER);
-    }
-    if (worker.tasks.keeps_time && worker.tasks.keeps_time())
+    uint64_t longest_ns = worker.tasks.longest_wait ? worker.tasks.longest_wait() : MAX_WAIT_NS;
+    if (*wait_ns > longest_ns)
+        *wait_ns = longest_ns;
+    if (longest_ns < MIN_WAIT_NS || (worker.tasks.keeps_time && worker.tasks.keeps_time()))
         set_policy(SCHED_OTHER);
     if (!wait_with_beats(*wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;

@@ -23,8 +23,8 @@
 struct rec_worker_tasks {
     bool (*work)(void);                 /* does one piece of work; returns false when there is none */
     void (*on_wake)(void);              /* once after each rec_worker_wake, or once after several */
-    void (*on_idle)(void);              /* after each wait for work, which takes from 10 ms to 1 s */
-    bool (*is_hurried)(void);           /* true when the next wait may not be longer than 8 ms; or NULL */
+    void (*on_idle)(void);              /* after each wait for work, which takes from 8 ms to 1 s */
+    uint64_t (*longest_wait)(void);     /* returns how many ns the next wait may take at most; or NULL */
     bool (*keeps_time)(void);           /* true while on_beat has to come in time, on a busy processor, too; or NULL */
     uint64_t (*on_beat)(void);          /* called often; returns in how many ns it is to be called again; or NULL */
     void (*on_leave)(void);             /* the thread ends, for the time being at least; or NULL */
