@@ -4,11 +4,10 @@ The process imports the recorder from a folder, begins to record by its interfac
 private folder (panopticon_rec/attachment.py). How code gets into the process: target/.
 """
 
+import contextlib
 import glob
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -16,11 +15,14 @@ import panopticon_rec
 from panopticon_rec import options
 from panopticon_rec.command_line import choose_paths
 
-from . import SUBCOMMANDS, fail, find_converter, target
+from . import SUBCOMMANDS, fail, find_converter, printable, target
+from .files import find_number
 from .target import Refused, Target
+from .target.capture import Capture
 from .target.image import strip_root
 
 FORKING = "forking"     # an answer: nothing was done, as the process is in os.fork
+SENT_AGAIN = {str(int(number)): number for number in (signal.SIGINT, signal.SIGTERM)}
 GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
@@ -150,10 +152,14 @@ def main(words):
         signal.signal(number, interrupt)
     with Attachment(pid, given.get("library")) as attachment:
         path = attachment.place(capture, is_wanted="output" in given and not trace)
-        attachment.begin(path, keywords)
-        if "quiet" not in given:
-            sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
-        totals = attachment.wait(duration)
+        if trace:
+            attachment.watch_for_capture(path)
+        with contextlib.suppress(KeyboardInterrupt):
+            attachment.begin(path, keywords)
+            if "quiet" not in given:
+                sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
+            attachment.wait(duration)
+        totals = attachment.end()
         if "quiet" not in given:
             attachment.report(totals)
         if converter and not attachment.convert(converter, trace):
@@ -170,8 +176,8 @@ def detach(words):
     if pid is None:
         return print_help("detach", given)
     with Attachment(pid, given.get("library")) as attachment:
-        n_stopped = int(attachment.call("stop"))
-    if not n_stopped:
+        n_stopped = attachment.call("stop")
+    if n_stopped == "0":
         fail(f"no command attach is recording process {pid}")
     return 0
 
@@ -199,11 +205,15 @@ def parse(name, words):
         kinds.append(options.take_options(rest, given, flags_of(name)))
     except options.UsageError as error:
         fail(error)
-    if not pid.isascii() or not pid.isdigit() or rest or kinds != [options.FILE] * 2:
+    if not is_number(pid) or rest or kinds != [options.FILE] * 2:
         fail(f"give the id of one process: panopticon {name} {SUBCOMMANDS[name].usage}")
     if "force" in given:
         fail("--force has no meaning here: where there is a capture, the next free name is taken")
     return given, int(pid)
+
+
+def is_number(text):
+    return text.isascii() and text.isdigit()
 
 
 def print_help(name, given):
@@ -233,6 +243,7 @@ class Attachment:
         except (FileNotFoundError, ProcessLookupError):
             fail(f"process {pid} has ended")
         self.shown = self.shown_root = ""
+        self.capture = None     # Capture, when it is to be converted
         self.live = None        # path here of the process's live mapping in the capture, if it has one of its own
         self.was_live = 0       # when the recording was last known to go on, of time.monotonic
 
@@ -284,6 +295,13 @@ class Attachment:
         self.shown_root = "" if is_same else root
         return path
 
+    def watch_for_capture(self, path):
+        """Prepare to convert the capture that the process makes at this path."""
+        try:
+            self.capture = Capture(path, self.shown_root, self.target.owner)
+        except OSError as error:
+            fail(f"{os.path.dirname(path)}: {error.strerror}")
+
     def call(self, name, *arguments):
         """Have the process call a function of panopticon_rec.attachment. Returns its value as text. Ends with a line when it
         was not called or has raised."""
@@ -304,8 +322,8 @@ class Attachment:
             if not kind:
                 fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When "
                      f"it is recorded, panopticon detach {self.target.pid} ends that")
-            if kind == "signal" and not raises:
-                os.kill(self.target.pid, int(text))
+            if kind == "signal" and text in SENT_AGAIN and not raises:
+                signal.pidfd_send_signal(self.target.handle, SENT_AGAIN[text])
             if kind == "failed":
                 fail(f"process {self.target.pid}: {text}")
             if time.monotonic() > end and kind == target.NOT_RUN:
@@ -328,8 +346,11 @@ class Attachment:
             if self.folder.has_begun() and not self.target.find_end():
                 self.undo_begin()
             fail(f"process {self.target.pid} is not recorded")
+        if not find_number(taken, path) or self.capture and not self.capture.take(taken):
+            self.call("stop", self.folder.path)
+            fail(f"process {self.target.pid} has recorded into another capture than it was asked for: {taken}")
         is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
-        self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
+        self.shown = printable(os.path.relpath(taken) if is_below else self.shown_root + taken)
         here = glob.escape(self.shown_root + taken)
         self.live = next(glob.iglob(f"{here}/process-{self.target.inner_pid}*/live"), None)
 
@@ -342,20 +363,13 @@ class Attachment:
         self.call("stop", self.folder.path)
 
     def wait(self, duration):
-        """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
-        when something else has ended it."""
+        """Wait until the recording ends, or for that many seconds; None: however long it takes."""
         end = time.monotonic() + duration if duration is not None else None
-        try:
-            while not self.is_over():
-                left = 0.05 if end is None else min(0.05, end - time.monotonic())
-                if left <= 0:
-                    break
-                time.sleep(left)
-        except KeyboardInterrupt:
-            pass
-        if not self.is_over():
-            self.end()
-        return self.read_totals()
+        while not self.is_over():
+            left = 0.05 if end is None else min(0.05, end - time.monotonic())
+            if left <= 0:
+                break
+            time.sleep(left)
 
     def is_over(self):
         """Return whether the recording has ended: with the process, by detach, or otherwise, such as by panopticon ctl. Then
@@ -366,18 +380,23 @@ class Attachment:
         return bool(self.target.find_end() or self.read_totals() or time.monotonic() > self.was_live + GRACE)
 
     def end(self):
-        """End the recording: the one place that does so from outside."""
+        """End the recording, if it goes on: the one place that does so from outside. Returns its totals: words; None when
+        something else has ended it."""
         try:
-            self.call("stop", self.folder.path)
+            if not self.is_over():
+                self.call("stop", self.folder.path)
         except SystemExit:
             if not self.target.find_end():
                 sys.stderr.write(f"panopticon: process {self.target.pid} is still being recorded: panopticon detach "
                                  f"{self.target.pid} ends it\n")
                 raise
+        if not self.shown:
+            fail(f"process {self.target.pid} is not recorded")
+        return self.read_totals()
 
     def read_totals(self):
-        text = self.folder.read("stopped")
-        return None if text is None else text.split()
+        words = (self.folder.read("stopped") or "").split()
+        return words if len(words) == 4 and all(map(is_number, words)) else None
 
     def report(self, totals):
         if totals:
@@ -392,14 +411,17 @@ class Attachment:
     def convert(self, converter, trace):
         """Convert the capture to a trace, and remove it when nothing more comes into it. Returns whether there is a trace; the
         converter has reported what was wrong."""
-        words = ["panopticon attach", "-q", "-o", trace, "--", os.path.abspath(self.shown)]
+        if not self.capture.is_there():
+            sys.stderr.write(f"panopticon: {self.shown} has been moved or removed: no trace is made\n")
+            return False
         try:
-            status = subprocess.run(words, executable=converter, check=False).returncode
+            status = self.capture.convert(converter, trace)
+        except OSError as error:
+            fail(f"{converter}: {error.strerror}")
         except KeyboardInterrupt:
             status = None
-        is_complete = status == 0 and not glob.glob(f"{glob.escape(self.shown)}/process-*/live")
-        if is_complete:
-            shutil.rmtree(self.shown, ignore_errors=True)
+        if status == 0 and not self.capture.is_recorded_into() and self.capture.is_there():
+            self.capture.remove()
         else:
             sys.stderr.write(f"panopticon: the capture is kept: {self.shown}\n")
         return status in (0, 1)

@@ -17,6 +17,7 @@ import time
 
 from . import debugger, image, remote_debugging
 from .folder import FOLDERS, Folder
+from .owner import Owner
 
 OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
 HINT_AFTER = 2                      # seconds
@@ -29,8 +30,8 @@ class Refused(Exception):
 
 
 class Target:
-    """pid: of the process here. inner_pid: in its own PID namespace. root: the path here of its root directory. image: of
-    its interpreter. Raises Refused."""
+    """pid: of the process here. inner_pid: in its own PID namespace. root: the path here of its root directory. owner: its
+    Owner. image: of its interpreter. Raises Refused."""
 
     def __init__(self, pid):
         self.pid, self.root = pid, f"/proc/{pid}/root"
@@ -40,7 +41,8 @@ class Target:
             raise Refused(f"there is no process {pid}") from None
         status = self.read_status()
         self.inner_pid = int(status.get("NSpid", str(pid)).split()[-1])
-        self.user, self.group = (int(status[key].split()[1]) for key in ("Uid", "Gid"))
+        user, group = (int(status[key].split()[1]) for key in ("Uid", "Gid"))
+        self.owner = Owner(user, group, [int(one) for one in status.get("Groups", "").split()])
         self.check_state(status)
         self.memory = self.open_memory()
         self.image = self.find_image()
@@ -105,8 +107,8 @@ class Target:
 
     def refuse(self):
         """Raise Refused: this process may not enter it."""
-        if os.geteuid() not in (0, self.user):
-            raise Refused(f"process {self.pid} belongs to {name_user(self.user)}: run this as that user, or with sudo")
+        if os.geteuid() not in (0, self.owner.user):
+            raise Refused(f"process {self.pid} belongs to {name_user(self.owner.user)}: run this as that user, or with sudo")
         scope = read_ptrace_scope()
         if scope == 3:
             raise Refused("the kernel forbids to enter processes until the machine starts again (kernel.yama.ptrace_scope = 3)")
@@ -149,9 +151,12 @@ class Target:
         if select.select([self.handle], [], [], 0)[0]:
             return "has ended"
         try:
-            return "" if os.pread(self.memory, 1, self.image.base) else "has become another program"
+            if os.pread(self.memory, 1, self.image.base):
+                return ""
+            os.readlink(f"/proc/{self.pid}/exe")        # not there either while it ends
         except OSError:
             return "has ended"
+        return "has become another program"
 
     def make_refusal(self, text=""):
         """Return a Refused: the process has ended, or else this text."""
@@ -161,7 +166,7 @@ class Target:
     def make_folder(self):
         """Return a Folder in which it answers."""
         try:
-            return Folder(self.root, self.user, self.group)
+            return Folder(self.root, self.owner)
         except OSError:
             raise self.make_refusal(
                 f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}") from None
