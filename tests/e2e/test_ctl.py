@@ -664,7 +664,7 @@ class Hostile(Controlled):
         os.symlink(path, self.path(f"inner.pnr/{name}/control"))
         self.write(f"inner.pnr/{name}/live", "")
         for capture in "inner.pnr", "outer.pnr":
-            self.assertIn("has not done it", self.ctl("stop", status=2, capture=capture))
+            self.assertIn("has not done it", self.ctl("status", status=2, capture=capture))
         self.assertEqual(self.status()[0]["state"], "on")
         self.finish(process)
 
