@@ -22,12 +22,11 @@ from .target.capture import Capture
 from .target.image import strip_root
 
 FORKING = "forking"     # an answer: nothing was done, as the process is in os.fork
-SENT_AGAIN = {str(int(number)): number for number in (signal.SIGINT, signal.SIGTERM)}
 GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
-# but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
-# runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
+# but what is part of the interpreter. The program's main thread runs it, so that an exception of a signal's handler ends up
+# here: then what was interrupted is done once more, and the program gets the exception afterwards (_recorder.raise_after).
 # A recording does not begin in a function that os.fork calls (os.register_at_fork): from CPython 3.12 on os.fork warns when
 # it then finds a thread. Such a function's caller stands at a call of what is named so: the instruction before has loaded
 # that (Python/bytecodes.c).
@@ -37,7 +36,7 @@ import sys
 def answer(folder, text):
     posix = sys.modules["posix"]
     try:
-        number = posix.open(folder + "/answer.new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
+        number = posix.open(folder + "/answer.new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC, 0o600)
         try:
             posix.write(number, text.encode("utf-8", "surrogateescape"))
         finally:
@@ -46,21 +45,20 @@ def answer(folder, text):
     except (OSError, ValueError):                   # a full disk: this name needs no room
         posix.rename(folder + "/begun", folder + "/answer")
 
+def find_code(handler):
+    handler = getattr(handler, "func", handler)     # functools.partial
+    return getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)
+
 def is_from_handler(error):
     signals = __import__("_signal")
-    handlers = [getattr(signals.getsignal(one), "__code__", None) for one in signals.valid_signals()]
+    handlers = [find_code(signals.getsignal(one)) for one in signals.valid_signals()]
     at = error.__traceback__
     while at and at.tb_frame.f_code not in handlers:
         at = at.tb_next
+    error.__traceback__ = at if at else error.__traceback__     # without this script
     return at is not None or isinstance(error, (KeyboardInterrupt, SystemExit))
 
 def describe(error):
-    if isinstance(error, KeyboardInterrupt):
-        return "signal 2"
-    if isinstance(error, SystemExit):
-        return "signal 15"
-    if is_from_handler(error):
-        return "interrupted"
     if isinstance(error, RecursionError):
         return "recursion"
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -96,42 +94,69 @@ def load(package, version):
         import panopticon_rec.attachment
     return sys.modules["panopticon_rec.attachment"]
 
-def enter(pid, folder, package, version, name, *arguments):
-    if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
-        return
+def is_wanted(folder, is_repeated):
+    posix = sys.modules["posix"]
     try:
-        sys.modules["posix"].rename(folder + "/wanted", folder + "/begun")
-    except FileNotFoundError:                       # it is not wanted any more
-        return
-    raised = None
+        posix.rename(folder + "/wanted", folder + "/begun")
+    except FileNotFoundError:
+        return is_repeated and posix.access(folder + "/begun", posix.F_OK)
+    return True
+
+def perform(folder, package, version, name, arguments):
     try:
         if name == "start" and is_forking(sys._getframe()):
-            return answer(folder, "forking")
-        text = "done " + str(getattr(load(package, version), name)(*arguments))
+            return "forking"
+        return "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
-        text = describe(error)
-        raised = error if is_from_handler(error) else None
-    sys.path_importer_cache.pop(package, None)
-    answer(folder, text)
-    return raised
+        if is_from_handler(error):
+            raise
+        return describe(error)
+
+def enter(raised, pid, folder, package, version, name, *arguments):
+    if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
+        return
+    text = None
+    for _ in range(100):
+        try:
+            if text is None and not is_wanted(folder, bool(raised)):
+                return
+            text = text or perform(folder, package, version, name, arguments)
+            sys.path_importer_cache.pop(package, None)
+            answer(folder, text)
+            return
+        except BaseException as error:
+            if not is_from_handler(error):          # the command has gone, with its folder
+                return
+            raised.append(error)
+
+def deliver(error):
+    module = sys.modules.get("panopticon_rec")
+    script = sys._getframe()
+    while script.f_back and script.f_globals is globals():
+        script = script.f_back
+    return bool(module and module._recorder and module._recorder.raise_after(script, error))
 """
 
-# What runs ENTRY, without a name of its own: from CPython 3.14 on it is in the program's module __main__, and what it
-# raises is printed. Before that it has a dict of its own, and what it raises is raised in the program.
-WRAPPER = """
-try:
- __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})
-except BaseException:
- pass
+LAST_LINES = """
+enter(raised, %s)
+left = [one for one in raised if is_from_handler(one) and not deliver(one)]
+raised.clear()
 """
-RAISING_WRAPPER = """
-names = {{}}
-try:
- __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), names)
-except BaseException:
- pass
-if names.get("raised"):
- raise names.pop("raised")
+
+# What runs ENTRY, again when the handler of a signal has interrupted that. From CPython 3.14 on what it raises is printed.
+# Before that it is raised in the program: then that gets it also when the recorder cannot be loaded.
+WRAPPER = """
+names = {{"raised": []}}
+for _ in range(100):
+ try:
+  __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), names)
+  break
+ except BaseException as error:
+  names["raised"].append(error)
+"""
+RAISING_WRAPPER = WRAPPER + """
+if names.get("left"):
+ raise names.pop("left")[0]
 """
 
 
@@ -306,11 +331,10 @@ class Attachment:
         """Have the process call a function of panopticon_rec.attachment. Returns its value as text. Ends with a line when it
         was not called or has raised."""
         file = os.path.join(self.package, "attachment.py")
-        entry = ENTRY + "raised = enter(%s)\n" % ", ".join(map(ascii, (
+        entry = ENTRY + LAST_LINES % ", ".join(map(ascii, (
             self.target.inner_pid, self.folder.path, self.package, panopticon_rec.__version__, name, *arguments)))
-        raises = self.target.image.minor < 14
-        code = (RAISING_WRAPPER if raises else WRAPPER).format(entry=entry, file=file)
-        end = time.monotonic() + target.debugger.PATIENCE
+        code = (RAISING_WRAPPER if self.target.image.minor < 14 else WRAPPER).format(entry=entry, file=file)
+        end, n_vain = time.monotonic() + target.debugger.PATIENCE, 0
         while True:
             try:
                 with self.target:
@@ -322,12 +346,12 @@ class Attachment:
             if not kind:
                 fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When "
                      f"it is recorded, panopticon detach {self.target.pid} ends that")
-            if kind == "signal" and text in SENT_AGAIN and not raises:
-                signal.pidfd_send_signal(self.target.handle, SENT_AGAIN[text])
             if kind == "failed":
                 fail(f"process {self.target.pid}: {text}")
-            if time.monotonic() > end and kind == target.NOT_RUN:
-                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+            n_vain += kind == target.NOT_RUN
+            if kind == target.NOT_RUN and (time.monotonic() > end or n_vain == target.MAX_VAIN):
+                fail(f"process {self.target.pid} has run nothing: it is at its recursion limit, out of memory, or has an audit "
+                     "hook that forbids it: try again")
             if time.monotonic() > end and kind == FORKING:
                 fail(f"process {self.target.pid}: it forks all the time: try again")
             if time.monotonic() > end:

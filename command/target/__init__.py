@@ -22,6 +22,8 @@ from .owner import Owner
 OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
 HINT_AFTER = 2                      # seconds
 REMIND_AFTER = 1                    # seconds
+BEGUN_AFTER = 3                     # seconds in which a script that an interpreter has taken begins
+MAX_VAIN = 3                        # tries: each may have CPython 3.14 and later print why the script was not run
 INTERRUPTED, NOT_RUN = "interrupted", "recursion"
 
 
@@ -173,18 +175,17 @@ class Target:
 
     def run(self, code, name, folder, on_wait):
         """Run code, which answers in a Folder, and return the text of the answer; INTERRUPTED when the handler of a
-        signal has raised an exception meanwhile, NOT_RUN at the recursion limit. name: of the file from which the code
+        signal has raised an exception meanwhile, NOT_RUN when nothing has begun. name: of the file from which the code
         is said to be, as the process names it. on_wait: called once when the main thread does not run it within two
         seconds. Raises Refused when it was not run."""
         try:
             folder.ask()
             if self.image.minor >= 14:
                 self.request(folder.leave_script(code), on_wait)
-            elif not debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run():
-                return INTERRUPTED
-            elif folder.read("answer") is None:     # and there will be none
-                return INTERRUPTED if folder.has_begun() else NOT_RUN
-            return self.wait_for_answer(folder)
+                return self.wait_for_answer(folder)
+            has_run = debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run()
+            text = folder.read("answer")            # if there is none now, there will be none
+            return text if text is not None else NOT_RUN if has_run and not folder.has_begun() else INTERRUPTED
         except (debugger.Failed, remote_debugging.Failed) as error:
             raise self.make_refusal(f": {error}") from None
         except (OSError, struct.error) as error:
@@ -212,14 +213,13 @@ class Target:
             raise
 
     def wait_for_answer(self, folder):
-        """Return the text of the answer."""
-        end = time.monotonic() + debugger.PATIENCE
+        """Return the text of the answer, or NOT_RUN."""
+        end = time.monotonic() + BEGUN_AFTER
         while (text := folder.read("answer")) is None:
             if self.find_end():
                 raise self.make_refusal()
             if time.monotonic() > end and not folder.has_begun() and folder.withdraw():
-                raise Refused(f"process {self.pid} has run nothing: it is at its recursion limit, out of memory, or has an "
-                              "audit hook that forbids it")
+                return NOT_RUN
             time.sleep(0.005)
         return text
 
