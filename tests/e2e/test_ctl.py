@@ -408,6 +408,34 @@ class Processes(Controlled):
                 os.unlink(self.path("end"))
                 self.assertEqual(self.trace().count()["__main__.f"], 1)
 
+    def test_a_parent_that_waits_in_c(self):
+        """It answers after a fork, although no event follows, and os.fork does not warn of the recorder's thread."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start("""
+                    import os, time
+                    def after(): step()
+                    def step(): pass
+                    os.register_at_fork(after_in_parent=after)
+                    def child():
+                        while not os.path.exists("end"): time.sleep(0.01)
+                        os._exit(0)
+                    children = []
+                    for _ in range(3):
+                        children.append(os.fork())
+                        if not children[-1]: child()
+                    os.waitpid(children[0], 0)
+                    for pid in children[1:]: os.waitpid(pid, 0)
+                    print("end")
+                """, "-q", "--engine", engine)
+                self.wait_for(lambda: len(self.sockets()) == 4, process)
+                self.assertEqual([one["state"] for one in self.status()], ["on"] * 4)
+                self.assertEqual(len(os.listdir(f"/proc/{process.pid}/task")), 2)
+                self.write("end", "")
+                self.assertEqual(self.finish(process), "")
+                os.unlink(self.path("end"))
+
     def test_a_killed_process(self):
         process = self.start(SERVED, "-q")
         process.kill()
