@@ -15,9 +15,14 @@ import panopticon_rec
 from panopticon_rec.options import DURATION, FLAG, OTHER, OUTPUT, PATH, PERCENT, SIZE, SPACE, Option, Type, choice
 
 
+def printable(text):
+    """Return a text without what a terminal would obey, as in a thread's name: that becomes Python's escape sequences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def fail(text):
     """End with status 2 and one line."""
-    sys.stderr.write(f"panopticon: {text}\n")
+    sys.stderr.write(f"panopticon: {printable(str(text))}\n")
     sys.exit(2)
 
 

@@ -4,11 +4,10 @@ The process imports the recorder from a folder, begins to record by its interfac
 private folder (panopticon_rec/attachment.py). How code gets into the process: target/.
 """
 
+import contextlib
 import glob
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -16,16 +15,18 @@ import panopticon_rec
 from panopticon_rec import options
 from panopticon_rec.command_line import choose_paths
 
-from . import SUBCOMMANDS, fail, find_converter, target
+from . import SUBCOMMANDS, fail, find_converter, printable, target
+from .files import find_number
 from .target import Refused, Target
+from .target.capture import Capture
 from .target.image import strip_root
 
 FORKING = "forking"     # an answer: nothing was done, as the process is in os.fork
 GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
-# but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
-# runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
+# but what is part of the interpreter. The program's main thread runs it, so that an exception of a signal's handler ends up
+# here: then what was interrupted is done once more, and the program gets the exception afterwards (_recorder.raise_after).
 # A recording does not begin in a function that os.fork calls (os.register_at_fork): from CPython 3.12 on os.fork warns when
 # it then finds a thread. Such a function's caller stands at a call of what is named so: the instruction before has loaded
 # that (Python/bytecodes.c).
@@ -35,7 +36,7 @@ import sys
 def answer(folder, text):
     posix = sys.modules["posix"]
     try:
-        number = posix.open(folder + "/answer.new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
+        number = posix.open(folder + "/answer.new", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC, 0o600)
         try:
             posix.write(number, text.encode("utf-8", "surrogateescape"))
         finally:
@@ -44,21 +45,20 @@ def answer(folder, text):
     except (OSError, ValueError):                   # a full disk: this name needs no room
         posix.rename(folder + "/begun", folder + "/answer")
 
+def find_code(handler):
+    handler = getattr(handler, "func", handler)     # functools.partial
+    return getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)
+
 def is_from_handler(error):
     signals = __import__("_signal")
-    handlers = [getattr(signals.getsignal(one), "__code__", None) for one in signals.valid_signals()]
+    handlers = [find_code(signals.getsignal(one)) for one in signals.valid_signals()]
     at = error.__traceback__
     while at and at.tb_frame.f_code not in handlers:
         at = at.tb_next
+    error.__traceback__ = at if at else error.__traceback__     # without this script
     return at is not None or isinstance(error, (KeyboardInterrupt, SystemExit))
 
 def describe(error):
-    if isinstance(error, KeyboardInterrupt):
-        return "signal 2"
-    if isinstance(error, SystemExit):
-        return "signal 15"
-    if is_from_handler(error):
-        return "interrupted"
     if isinstance(error, RecursionError):
         return "recursion"
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -94,42 +94,69 @@ def load(package, version):
         import panopticon_rec.attachment
     return sys.modules["panopticon_rec.attachment"]
 
-def enter(pid, folder, package, version, name, *arguments):
-    if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
-        return
+def is_wanted(folder, is_repeated):
+    posix = sys.modules["posix"]
     try:
-        sys.modules["posix"].rename(folder + "/wanted", folder + "/begun")
-    except FileNotFoundError:                       # it is not wanted any more
-        return
-    raised = None
+        posix.rename(folder + "/wanted", folder + "/begun")
+    except FileNotFoundError:
+        return is_repeated and posix.access(folder + "/begun", posix.F_OK)
+    return True
+
+def perform(folder, package, version, name, arguments):
     try:
         if name == "start" and is_forking(sys._getframe()):
-            return answer(folder, "forking")
-        text = "done " + str(getattr(load(package, version), name)(*arguments))
+            return "forking"
+        return "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
-        text = describe(error)
-        raised = error if is_from_handler(error) else None
-    sys.path_importer_cache.pop(package, None)
-    answer(folder, text)
-    return raised
+        if is_from_handler(error):
+            raise
+        return describe(error)
+
+def enter(raised, pid, folder, package, version, name, *arguments):
+    if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
+        return
+    text = None
+    for _ in range(100):
+        try:
+            if text is None and not is_wanted(folder, bool(raised)):
+                return
+            text = text or perform(folder, package, version, name, arguments)
+            sys.path_importer_cache.pop(package, None)
+            answer(folder, text)
+            return
+        except BaseException as error:
+            if not is_from_handler(error):          # the command has gone, with its folder
+                return
+            raised.append(error)
+
+def deliver(error):
+    module = sys.modules.get("panopticon_rec")
+    script = sys._getframe()
+    while script.f_back and script.f_globals is globals():
+        script = script.f_back
+    return bool(module and module._recorder and module._recorder.raise_after(script, error))
 """
 
-# What runs ENTRY, without a name of its own: from CPython 3.14 on it is in the program's module __main__, and what it
-# raises is printed. Before that it has a dict of its own, and what it raises is raised in the program.
-WRAPPER = """
-try:
- __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})
-except BaseException:
- pass
+LAST_LINES = """
+enter(raised, %s)
+left = [one for one in raised if is_from_handler(one) and not deliver(one)]
+raised.clear()
 """
-RAISING_WRAPPER = """
-names = {{}}
-try:
- __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), names)
-except BaseException:
- pass
-if names.get("raised"):
- raise names.pop("raised")
+
+# What runs ENTRY, again when the handler of a signal has interrupted that. From CPython 3.14 on what it raises is printed.
+# Before that it is raised in the program: then that gets it also when the recorder cannot be loaded.
+WRAPPER = """
+names = {{"raised": []}}
+for _ in range(100):
+ try:
+  __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), names)
+  break
+ except BaseException as error:
+  names["raised"].append(error)
+"""
+RAISING_WRAPPER = WRAPPER + """
+if names.get("left"):
+ raise names.pop("left")[0]
 """
 
 
@@ -150,10 +177,14 @@ def main(words):
         signal.signal(number, interrupt)
     with Attachment(pid, given.get("library")) as attachment:
         path = attachment.place(capture, is_wanted="output" in given and not trace)
-        attachment.begin(path, keywords)
-        if "quiet" not in given:
-            sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
-        totals = attachment.wait(duration)
+        if trace:
+            attachment.watch_for_capture(path)
+        with contextlib.suppress(KeyboardInterrupt):
+            attachment.begin(path, keywords)
+            if "quiet" not in given:
+                sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
+            attachment.wait(duration)
+        totals = attachment.end()
         if "quiet" not in given:
             attachment.report(totals)
         if converter and not attachment.convert(converter, trace):
@@ -170,8 +201,8 @@ def detach(words):
     if pid is None:
         return print_help("detach", given)
     with Attachment(pid, given.get("library")) as attachment:
-        n_stopped = int(attachment.call("stop"))
-    if not n_stopped:
+        n_stopped = attachment.call("stop")
+    if n_stopped == "0":
         fail(f"no command attach is recording process {pid}")
     return 0
 
@@ -199,11 +230,15 @@ def parse(name, words):
         kinds.append(options.take_options(rest, given, flags_of(name)))
     except options.UsageError as error:
         fail(error)
-    if not pid.isascii() or not pid.isdigit() or rest or kinds != [options.FILE] * 2:
+    if not is_number(pid) or rest or kinds != [options.FILE] * 2:
         fail(f"give the id of one process: panopticon {name} {SUBCOMMANDS[name].usage}")
     if "force" in given:
         fail("--force has no meaning here: where there is a capture, the next free name is taken")
     return given, int(pid)
+
+
+def is_number(text):
+    return text.isascii() and text.isdigit()
 
 
 def print_help(name, given):
@@ -233,6 +268,7 @@ class Attachment:
         except (FileNotFoundError, ProcessLookupError):
             fail(f"process {pid} has ended")
         self.shown = self.shown_root = ""
+        self.capture = None     # Capture, when it is to be converted
         self.live = None        # path here of the process's live mapping in the capture, if it has one of its own
         self.was_live = 0       # when the recording was last known to go on, of time.monotonic
 
@@ -284,15 +320,21 @@ class Attachment:
         self.shown_root = "" if is_same else root
         return path
 
+    def watch_for_capture(self, path):
+        """Prepare to convert the capture that the process makes at this path."""
+        try:
+            self.capture = Capture(path, self.shown_root, self.target.owner)
+        except OSError as error:
+            fail(f"{os.path.dirname(path)}: {error.strerror}")
+
     def call(self, name, *arguments):
         """Have the process call a function of panopticon_rec.attachment. Returns its value as text. Ends with a line when it
         was not called or has raised."""
         file = os.path.join(self.package, "attachment.py")
-        entry = ENTRY + "raised = enter(%s)\n" % ", ".join(map(ascii, (
+        entry = ENTRY + LAST_LINES % ", ".join(map(ascii, (
             self.target.inner_pid, self.folder.path, self.package, panopticon_rec.__version__, name, *arguments)))
-        raises = self.target.image.minor < 14
-        code = (RAISING_WRAPPER if raises else WRAPPER).format(entry=entry, file=file)
-        end = time.monotonic() + target.debugger.PATIENCE
+        code = (RAISING_WRAPPER if self.target.image.minor < 14 else WRAPPER).format(entry=entry, file=file)
+        end, n_vain = time.monotonic() + target.debugger.PATIENCE, 0
         while True:
             try:
                 with self.target:
@@ -304,12 +346,12 @@ class Attachment:
             if not kind:
                 fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When "
                      f"it is recorded, panopticon detach {self.target.pid} ends that")
-            if kind == "signal" and not raises:
-                os.kill(self.target.pid, int(text))
             if kind == "failed":
                 fail(f"process {self.target.pid}: {text}")
-            if time.monotonic() > end and kind == target.NOT_RUN:
-                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+            n_vain += kind == target.NOT_RUN
+            if kind == target.NOT_RUN and (time.monotonic() > end or n_vain == target.MAX_VAIN):
+                fail(f"process {self.target.pid} has run nothing: it is at its recursion limit, out of memory, or has an audit "
+                     "hook that forbids it: try again")
             if time.monotonic() > end and kind == FORKING:
                 fail(f"process {self.target.pid}: it forks all the time: try again")
             if time.monotonic() > end:
@@ -328,8 +370,11 @@ class Attachment:
             if self.folder.has_begun() and not self.target.find_end():
                 self.undo_begin()
             fail(f"process {self.target.pid} is not recorded")
+        if not find_number(taken, path) or self.capture and not self.capture.take(taken):
+            self.call("stop", self.folder.path)
+            fail(f"process {self.target.pid} has recorded into another capture than it was asked for: {taken}")
         is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
-        self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
+        self.shown = printable(os.path.relpath(taken) if is_below else self.shown_root + taken)
         here = glob.escape(self.shown_root + taken)
         self.live = next(glob.iglob(f"{here}/process-{self.target.inner_pid}*/live"), None)
 
@@ -342,20 +387,13 @@ class Attachment:
         self.call("stop", self.folder.path)
 
     def wait(self, duration):
-        """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
-        when something else has ended it."""
+        """Wait until the recording ends, or for that many seconds; None: however long it takes."""
         end = time.monotonic() + duration if duration is not None else None
-        try:
-            while not self.is_over():
-                left = 0.05 if end is None else min(0.05, end - time.monotonic())
-                if left <= 0:
-                    break
-                time.sleep(left)
-        except KeyboardInterrupt:
-            pass
-        if not self.is_over():
-            self.end()
-        return self.read_totals()
+        while not self.is_over():
+            left = 0.05 if end is None else min(0.05, end - time.monotonic())
+            if left <= 0:
+                break
+            time.sleep(left)
 
     def is_over(self):
         """Return whether the recording has ended: with the process, by detach, or otherwise, such as by panopticon ctl. Then
@@ -366,18 +404,23 @@ class Attachment:
         return bool(self.target.find_end() or self.read_totals() or time.monotonic() > self.was_live + GRACE)
 
     def end(self):
-        """End the recording: the one place that does so from outside."""
+        """End the recording, if it goes on: the one place that does so from outside. Returns its totals: words; None when
+        something else has ended it."""
         try:
-            self.call("stop", self.folder.path)
+            if not self.is_over():
+                self.call("stop", self.folder.path)
         except SystemExit:
             if not self.target.find_end():
                 sys.stderr.write(f"panopticon: process {self.target.pid} is still being recorded: panopticon detach "
                                  f"{self.target.pid} ends it\n")
                 raise
+        if not self.shown:
+            fail(f"process {self.target.pid} is not recorded")
+        return self.read_totals()
 
     def read_totals(self):
-        text = self.folder.read("stopped")
-        return None if text is None else text.split()
+        words = (self.folder.read("stopped") or "").split()
+        return words if len(words) == 4 and all(map(is_number, words)) else None
 
     def report(self, totals):
         if totals:
@@ -392,14 +435,17 @@ class Attachment:
     def convert(self, converter, trace):
         """Convert the capture to a trace, and remove it when nothing more comes into it. Returns whether there is a trace; the
         converter has reported what was wrong."""
-        words = ["panopticon attach", "-q", "-o", trace, "--", os.path.abspath(self.shown)]
+        if not self.capture.is_there():
+            sys.stderr.write(f"panopticon: {self.shown} has been moved or removed: no trace is made\n")
+            return False
         try:
-            status = subprocess.run(words, executable=converter, check=False).returncode
+            status = self.capture.convert(converter, trace)
+        except OSError as error:
+            fail(f"{converter}: {error.strerror}")
         except KeyboardInterrupt:
             status = None
-        is_complete = status == 0 and not glob.glob(f"{glob.escape(self.shown)}/process-*/live")
-        if is_complete:
-            shutil.rmtree(self.shown, ignore_errors=True)
+        if status == 0 and not self.capture.is_recorded_into() and self.capture.is_there():
+            self.capture.remove()
         else:
             sys.stderr.write(f"panopticon: the capture is kept: {self.shown}\n")
         return status in (0, 1)

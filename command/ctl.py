@@ -7,6 +7,8 @@ Each process of a capture has a socket in its folder. A command is sent to all t
 is read from files.
 """
 
+import contextlib
+import errno
 import json
 import os
 import socket
@@ -17,15 +19,18 @@ import time
 
 from panopticon_rec import options
 
-from . import SUBCOMMANDS, fail
+from . import SUBCOMMANDS, fail, printable
+from .files import find_number, read_file
 
 ROW = SUBCOMMANDS["ctl"]
 VERSION = b"1"                          # of the protocol
 SOCKET = "control"
 MAX_REQUEST = 16384
+MAX_ANSWER = 64 << 20
 ANSWER_S = 10                           # how long an answer is waited for
 SOCKET_S = 2                            # how long a socket is waited for: a process that begins or ends has none
 WATCH_S = 1
+STATUS_NUMBERS = "monotonic_ns", "events", "lost", "bytes", "chunks", "chunks_free", "chunks_queued", "last_ns", "max_size"
 
 
 # ---- the command line ----
@@ -127,18 +132,21 @@ class Process:
         return True
 
     def connect(self):
-        """Return a connection. Raises OSError. The path may be longer than that of a socket's address can be."""
-        folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
+        """Return a connection to the socket that lies in the folder itself: a symbolic link would lead to another process,
+        which may obey this user and not the one who made the link. Raises OSError."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(ANSWER_S)
-        try:
-            connect(connection, f"/proc/self/fd/{folder}/{SOCKET}" if os.path.isdir("/proc/self/fd") else
+        with contextlib.ExitStack() as stack:
+            folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, folder)
+            found = os.open(SOCKET, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+            stack.callback(os.close, found)
+            stack.push(lambda kind, *_: connection.close() if kind else None)
+            if not stat.S_ISSOCK(os.fstat(found).st_mode):
+                raise ConnectionRefusedError
+            # The path may be longer than an address can be.
+            connect(connection, f"/proc/self/fd/{found}" if os.path.isdir("/proc/self/fd") else
                     os.path.join(self.folder, SOCKET))
-        except BaseException:
-            connection.close()
-            raise
-        finally:
-            os.close(folder)
         return connection
 
     def ask(self, *words):
@@ -180,6 +188,9 @@ class RefusedError(Exception):
     """The process has not done what was asked."""
 
 
+NOT_UNDERSTOOD = str(RefusedError("its answer is none to what it was asked"))
+
+
 class EndedError(Exception):
     """The process has ended meanwhile."""
 
@@ -197,9 +208,13 @@ def connect(connection, path):
 
 
 def receive_all(connection):
-    parts = []
+    """Return what comes, up to the end. Raises RefusedError when there is none."""
+    parts, size, end = [], 0, time.monotonic() + 2 * ANSWER_S
     while part := connection.recv(1 << 16):
         parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER or time.monotonic() > end:
+            raise RefusedError("its answer has no end")
     return b"".join(parts)
 
 
@@ -271,10 +286,14 @@ def stop(path, processes, words, given):
 
 
 def forbid_joining(path):
-    """Enter into the capture's file `order` that no process joins the recording any more, if it has such a file."""
+    """Enter into the capture's file `order` that no process joins the recording any more, if it has such a file. The capture
+    may be another user's, who may have put another file there."""
     try:
         number = os.open(os.path.join(path, "order"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
+            found = os.fstat(number)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.stat(path).st_uid:
+                raise OSError(errno.EPERM, "its file `order` is not its own")
             os.write(number, b"\0stopped=1")
         finally:
             os.close(number)
@@ -308,8 +327,11 @@ def save_snapshot(path, processes, words, given):
     left, answers, taken = running(path, processes), [], None
     while left and not taken:
         answers += ask_all([left.pop(0)], "snapshot", wanted)
-        if answers and answers[-1][1]:
-            taken = os.fsdecode(dict(answers[-1][1])[b"path"])
+        if answers and answers[-1][1] is not None:
+            process, answer, _ = answers[-1]
+            taken = os.fsdecode(dict(answer).get(b"path", b""))
+            if not find_number(taken, wanted):      # the others are not to write there for it
+                taken, answers[-1] = None, (process, None, NOT_UNDERSTOOD)
     answers += ask_all(left, "snapshot", taken, "join") if taken else []
     if taken and not given.get("json"):
         print(taken)
@@ -324,8 +346,7 @@ class Names:
     def __init__(self, folder):
         self.threads, self.functions, self.ledgers = {}, {}, set()
         try:
-            with open(os.path.join(folder, "names"), "rb") as file:
-                data = file.read()
+            data = read_file(os.path.join(folder, "names"))
         except OSError:
             data = b""
         at = 16
@@ -353,7 +374,7 @@ def cut(data, sizes):
 
 
 def read_status(process, answer):
-    """Return an answer to `status` as a dict, as --json prints it."""
+    """Return an answer to `status` as a dict, as --json prints it. Raises ValueError for another answer."""
     names = Names(process.folder)
     found = {"pid": process.pid, "state": "", "filters": [], "muted": [], "threads": []}
     events = {}
@@ -365,8 +386,12 @@ def read_status(process, answer):
             found["muted"].append(names.functions.get(int(value), f"function {value}"))
         elif key == "filter":
             found["filters"].append(value)
-        elif key != "pid":
-            found[key] = int(value) if value.isdigit() else value
+        elif key in STATUS_NUMBERS:
+            found[key] = int(value)
+        elif key == "state":
+            found[key] = value
+    if not all(name in found for name in STATUS_NUMBERS):
+        raise ValueError
     found["threads"] = [{"number": number, "name": names.threads.get(number, ""), "events": n}
                         for number, n in sorted(events.items()) if number not in names.ledgers]
     return found
@@ -392,11 +417,6 @@ def size_on_disk(path):
             except OSError:
                 pass
     return total
-
-
-def printable(text):
-    """Return a text without what a terminal would obey, as in a thread's name: that becomes Python's escape sequences."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def format_number(n):
@@ -431,8 +451,12 @@ def format_status(found):
 
 def look_once(path, processes, before):
     """Ask all. Returns (status of each process, what to report)."""
-    answers = ask_all([process for process in processes if process.may_run()], "status")
-    found = [read_status(process, answer) for process, answer, reason in answers if not reason]
+    answers, found = ask_all([process for process in processes if process.may_run()], "status"), []
+    for at, (process, answer, reason) in enumerate(answers):
+        try:
+            found += [read_status(process, answer)] if not reason else []
+        except ValueError:
+            answers[at] = process, None, NOT_UNDERSTOOD
     for one in found:
         if one["pid"] in before:
             add_rates(one, before[one["pid"]])
@@ -495,8 +519,7 @@ def read_snapshots(path):
     """Return the lines of the capture's list (specs/recording.md, section 9.3) as dicts. What is not a whole line, or not
     one of these, is left out."""
     try:
-        with open(os.path.join(path, "snapshots"), encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().split("\n")[:-1]
+        lines = read_file(os.path.join(path, "snapshots")).decode("utf-8", "surrogateescape").split("\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:

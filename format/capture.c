@@ -115,6 +115,21 @@ static bool wait_for_capture(const char *path)
     return false;
 }
 
+/* Lets other users pass through a directory that root has made: servers drop privileges. Nobody may have put anything else in
+ * its place. Returns 0, or -1 and errno. */
+static int open_to_pass(const char *path)
+{
+    struct stat st;
+    int fd = pnr_file_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (fd < 0)
+        return -1;
+    int result = fstat(fd, &st) == 0 && st.st_uid == geteuid() ? fchmod(fd, 0711) : (errno = EPERM, -1);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return result;
+}
+
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err)
 {
     const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
@@ -124,7 +139,7 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
         if (number_path(taken, size, path, (int)(dot - path), dot, k) != 0)
             break;
         if (mkdir(taken, 0700) == 0)
-            return geteuid() != 0 || chmod(taken, 0711) == 0 ? 0 :
+            return geteuid() != 0 || open_to_pass(taken) == 0 ? 0 :
                 pnr_err_system(err, taken, "cannot set the directory's mode");
         if (errno != EEXIST)
             break;

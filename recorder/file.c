@@ -39,6 +39,16 @@ bool rec_file_is_still(int fd, const struct stat *was)
     return is_descriptor_of(fd, was->st_dev, was->st_ino);
 }
 
+int rec_file_cut(const char *path, const struct stat *was, off_t size)
+{
+    int fd = rec_file_move_up(pnr_file_open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK));
+    if (!rec_file_is_still(fd, was))
+        return -1;
+    int result = ftruncate(fd, size);
+    close(fd);
+    return result;
+}
+
 /* Opens the file by its path below an open directory. Returns 0 or -1. */
 static int open_below(struct rec_file *file, int above, const char *below, int flags, off_t *size, struct pnr_err *err)
 {

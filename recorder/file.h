@@ -48,6 +48,10 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
 /* Closes the descriptor. A later append opens the file again. */
 void rec_file_release(struct rec_file *file);
 
+/* Cuts off what a file has beyond this size, if it is still the file that it was. Symbolic links are not followed. Returns 0 or
+ * -1. */
+int rec_file_cut(const char *path, const struct stat *was, off_t size);
+
 /* Moves a descriptor up, out of the way of the program's own, as far as that can be done. Accepts -1. Returns its
  * number. */
 int rec_file_move_up(int fd);

@@ -195,7 +195,7 @@ static bool check_file(struct dead *dead, uint32_t thread)
     bool is_still = rec_file_is_still(fd, &st);
     if (is_still)
         close(fd);
-    return is_ok && is_still && (end == st.st_size || truncate(path, end) == 0);
+    return is_ok && is_still && (end == st.st_size || rec_file_cut(path, &st, end) == 0);
 }
 
 static bool check_files(struct dead *dead)
@@ -266,7 +266,8 @@ static int append_killed(struct dead *dead, struct pnr_err *err)
         return 0;
     if (rec_file_open(&names, dead->path, "names", err) != 0)
         return -1;
-    int result = names.size == dead->names_size ? 0 : truncate(names.path, dead->names_size);
+    struct stat was = { .st_dev = names.device, .st_ino = names.inode };
+    int result = names.size == dead->names_size ? 0 : rec_file_cut(names.path, &was, dead->names_size);
     names.size = dead->names_size;
     if (result == 0)
         result = rec_names_append_number(&names, "events", dead->n_events, err);

@@ -17,10 +17,13 @@ import time
 
 from . import debugger, image, remote_debugging
 from .folder import FOLDERS, Folder
+from .owner import Owner
 
 OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
 HINT_AFTER = 2                      # seconds
 REMIND_AFTER = 1                    # seconds
+BEGUN_AFTER = 3                     # seconds in which a script that an interpreter has taken begins
+MAX_VAIN = 3                        # tries: each may have CPython 3.14 and later print why the script was not run
 INTERRUPTED, NOT_RUN = "interrupted", "recursion"
 
 
@@ -29,8 +32,8 @@ class Refused(Exception):
 
 
 class Target:
-    """pid: of the process here. inner_pid: in its own PID namespace. root: the path here of its root directory. image: of
-    its interpreter. Raises Refused."""
+    """pid: of the process here. inner_pid: in its own PID namespace. root: the path here of its root directory. owner: its
+    Owner. image: of its interpreter. Raises Refused."""
 
     def __init__(self, pid):
         self.pid, self.root = pid, f"/proc/{pid}/root"
@@ -40,7 +43,8 @@ class Target:
             raise Refused(f"there is no process {pid}") from None
         status = self.read_status()
         self.inner_pid = int(status.get("NSpid", str(pid)).split()[-1])
-        self.user, self.group = (int(status[key].split()[1]) for key in ("Uid", "Gid"))
+        user, group = (int(status[key].split()[1]) for key in ("Uid", "Gid"))
+        self.owner = Owner(user, group, [int(one) for one in status.get("Groups", "").split()])
         self.check_state(status)
         self.memory = self.open_memory()
         self.image = self.find_image()
@@ -105,8 +109,8 @@ class Target:
 
     def refuse(self):
         """Raise Refused: this process may not enter it."""
-        if os.geteuid() not in (0, self.user):
-            raise Refused(f"process {self.pid} belongs to {name_user(self.user)}: run this as that user, or with sudo")
+        if os.geteuid() not in (0, self.owner.user):
+            raise Refused(f"process {self.pid} belongs to {name_user(self.owner.user)}: run this as that user, or with sudo")
         scope = read_ptrace_scope()
         if scope == 3:
             raise Refused("the kernel forbids to enter processes until the machine starts again (kernel.yama.ptrace_scope = 3)")
@@ -149,9 +153,12 @@ class Target:
         if select.select([self.handle], [], [], 0)[0]:
             return "has ended"
         try:
-            return "" if os.pread(self.memory, 1, self.image.base) else "has become another program"
+            if os.pread(self.memory, 1, self.image.base):
+                return ""
+            os.readlink(f"/proc/{self.pid}/exe")        # not there either while it ends
         except OSError:
             return "has ended"
+        return "has become another program"
 
     def make_refusal(self, text=""):
         """Return a Refused: the process has ended, or else this text."""
@@ -161,25 +168,24 @@ class Target:
     def make_folder(self):
         """Return a Folder in which it answers."""
         try:
-            return Folder(self.root, self.user, self.group)
+            return Folder(self.root, self.owner)
         except OSError:
             raise self.make_refusal(
                 f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}") from None
 
     def run(self, code, name, folder, on_wait):
         """Run code, which answers in a Folder, and return the text of the answer; INTERRUPTED when the handler of a
-        signal has raised an exception meanwhile, NOT_RUN at the recursion limit. name: of the file from which the code
+        signal has raised an exception meanwhile, NOT_RUN when nothing has begun. name: of the file from which the code
         is said to be, as the process names it. on_wait: called once when the main thread does not run it within two
         seconds. Raises Refused when it was not run."""
         try:
             folder.ask()
             if self.image.minor >= 14:
                 self.request(folder.leave_script(code), on_wait)
-            elif not debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run():
-                return INTERRUPTED
-            elif folder.read("answer") is None:     # and there will be none
-                return INTERRUPTED if folder.has_begun() else NOT_RUN
-            return self.wait_for_answer(folder)
+                return self.wait_for_answer(folder)
+            has_run = debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run()
+            text = folder.read("answer")            # if there is none now, there will be none
+            return text if text is not None else NOT_RUN if has_run and not folder.has_begun() else INTERRUPTED
         except (debugger.Failed, remote_debugging.Failed) as error:
             raise self.make_refusal(f": {error}") from None
         except (OSError, struct.error) as error:
@@ -207,14 +213,13 @@ class Target:
             raise
 
     def wait_for_answer(self, folder):
-        """Return the text of the answer."""
-        end = time.monotonic() + debugger.PATIENCE
+        """Return the text of the answer, or NOT_RUN."""
+        end = time.monotonic() + BEGUN_AFTER
         while (text := folder.read("answer")) is None:
             if self.find_end():
                 raise self.make_refusal()
             if time.monotonic() > end and not folder.has_begun() and folder.withdraw():
-                raise Refused(f"process {self.pid} has run nothing: it is at its recursion limit, out of memory, or has an "
-                              "audit hook that forbids it")
+                return NOT_RUN
             time.sleep(0.005)
         return text
 

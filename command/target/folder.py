@@ -1,7 +1,8 @@
 """The folder by which a process answers: it lies where that process has its temporary files, and belongs to its user.
 
-The process may be another user's, who may put anything there, also symbolic links. So all is done by descriptors of the
-folder, and no link is followed. They outlive the process, whose root directory cannot be named after its end.
+The process may be another user's, who may put anything there, also symbolic links, and mount anything. So all is done with
+his rights (owner.py), by descriptors of the folder, and no link is followed. They outlive the process, whose root
+directory cannot be named after its end.
 
     wanted --the process begins--> begun --it has done it--> answer
     wanted --withdraw()--> nothing: the process does not begin any more
@@ -16,23 +17,27 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
-    """path: as the process names it. root: path here of the process's root directory. user, group: to whom the folder
+    """path: as the process names it. root: path here of the process's root directory. owner: Owner, to whom the folder
     belongs. Raises OSError when there is no place for one."""
 
-    def __init__(self, root, user, group):
+    def __init__(self, root, owner):
+        self._owner = owner
         self._name = f"panopticon-{os.getpid()}-{os.urandom(6).hex()}"
         for parent in FOLDERS:
             try:
-                self._parent = open_below(root, parent)
-                os.mkdir(self._name, 0o700, dir_fd=self._parent)
-                self._folder = os.open(self._name, DIRECTORY, dir_fd=self._parent)
+                self._make(root, parent)
                 self.path = f"{parent}/{self._name}"
                 break
             except OSError:
                 if parent is FOLDERS[-1]:
                     raise
-        if os.geteuid() != user and os.fstat(self._folder).st_uid == os.geteuid():
-            os.fchown(self._folder, user, group)
+
+    def _make(self, root, parent):
+        base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)     # with the rights of a debugger (proc(5))
+        with self._owner.rights():
+            self._parent = open_below(base, parent)
+            os.mkdir(self._name, 0o700, dir_fd=self._parent)
+            self._folder = os.open(self._name, DIRECTORY, dir_fd=self._parent)
 
     def ask(self):
         """Allow the process to begin."""
@@ -54,10 +59,11 @@ class Folder:
 
     def read(self, name):
         """Return the text of a file, or None when there is none that may be read."""
-        try:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
-        except OSError:
-            return None
+        with self._owner.rights():
+            try:
+                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
+            except OSError:
+                return None
         try:
             is_file = stat.S_ISREG(os.fstat(file).st_mode)
             return os.read(file, MAX_TEXT).decode("utf-8", "surrogateescape") if is_file else ""
@@ -66,33 +72,36 @@ class Folder:
 
     def remove(self):
         """Remove the folder with what is in it."""
-        try:
-            for name in os.listdir(self._folder):
-                self._unlink(name)
-            os.rmdir(self._name, dir_fd=self._parent)
-        except OSError:
-            pass                # it has been removed, or more was put into it than files
+        with self._owner.rights():
+            try:
+                for name in os.listdir(self._folder):
+                    self._unlink(name)
+                os.rmdir(self._name, dir_fd=self._parent)
+            except OSError:
+                pass            # it has been removed, or more was put into it than files
 
     def _write(self, name, text):
         self._unlink(name)
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
+        with self._owner.rights():
+            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
         try:
             os.write(file, text.encode("ascii"))
-            os.fchmod(file, 0o644)      # this user need not be that of the process; the folder is closed to others
         finally:
             os.close(file)
 
     def _unlink(self, name):
-        try:
-            os.unlink(name, dir_fd=self._folder)
-            return True
-        except OSError:
-            return False
+        with self._owner.rights():
+            try:
+                os.unlink(name, dir_fd=self._folder)
+                return True
+            except OSError:
+                return False
 
 
-def open_below(root, path):
-    """Return a descriptor of a directory below another one, on whose way there is no symbolic link."""
-    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def open_below(base, path):
+    """Return a descriptor of a directory below another one, on whose way there is no symbolic link. base: a descriptor, which
+    is closed."""
+    directory = base
     for part in path.strip("/").split("/"):
         parent, directory = directory, -1
         try:

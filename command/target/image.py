@@ -76,11 +76,16 @@ def find(pid, memory):
 def open_image(pid, memory, mapped, base, is_program):
     """Return the Image of a mapped file, or None when it is none of a 64-bit processor."""
     path = strip_root(pid, mapped)
-    with open(f"/proc/{pid}/exe" if is_program else f"/proc/{pid}/root{path}", "rb") as file:
+    with open(f"/proc/{pid}/exe" if is_program else f"/proc/{pid}/root{path}", "rb", opener=open_at_once) as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     if data[:HEAD] != os.pread(memory, HEAD, base):     # an overlay may show other numbers of inodes
         raise FileNotFoundError(2, "replaced", path)
     return Image(path, mapped, base, data) if data[:6] == b"\x7fELF\x02\x01" else None
+
+
+def open_at_once(path, flags):
+    """Open a file, or what the process has put in its place, such as a pipe: that is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def strip_root(pid, path):

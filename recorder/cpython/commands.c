@@ -326,10 +326,10 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* The recording has ended, by an order or otherwise, and the socket goes. */
-static void answer_at_end(uint64_t id, struct rec_reply *reply)
+/* The recording has ended, by an order or otherwise, and the socket goes. A stop is done then. */
+static void answer_at_end(const struct command *command, struct rec_reply *reply)
 {
-    if (order.id == id && order.command->carry_out == order_stop)
+    if (command->carry_out == order_stop)
         rec_reply_add(reply, "ok");
     else
         refuse(reply, "the recording has ended");
@@ -348,7 +348,7 @@ bool rec_commands_answer(uint64_t id, const char *request, struct rec_reply *rep
         return true;
     }
     if (!rec_state_is(REC_WITH_FILES) || cpython_is_finalizing()) {
-        answer_at_end(id, reply);
+        answer_at_end(command, reply);
         return true;
     }
     if (command->carry_out)

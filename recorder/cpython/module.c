@@ -46,6 +46,18 @@ PyDoc_STRVAR(start_doc,
 "filters. Returns the number of the capture, for stop(), and the absolute path of the directory that was made.\n"
 "Raises OSError when the capture cannot be written, and ValueError when this Python does not have the engine.");
 
+/* The handler of a signal has raised an exception, so that the caller would not get the number of the capture. */
+static void undo_interrupted_start(int number, const char *made)
+{
+    struct rec_totals totals;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    rec_recording_stop(number, &totals);
+    if (made)
+        rec_tree_remove(made);
+    PyErr_Restore(type, value, traceback);
+}
+
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
     PyObject *path, *properties, *options, *on_path;         /* the first is owned, the others borrowed */
@@ -57,6 +69,10 @@ static PyObject *py_start(PyObject *self, PyObject *args)
     char taken[PATH_MAX];
     int number = rec_recording_start(PyBytes_AS_STRING(path), joins, properties, options, on_path, taken);
     Py_DECREF(path);
+    if (number && PyErr_CheckSignals() != 0) {
+        undo_interrupted_start(number, joins ? NULL : taken);
+        return NULL;
+    }
     return number ? Py_BuildValue("iN", number, PyUnicode_DecodeFSDefault(taken)) : NULL;
 }
 
@@ -595,6 +611,41 @@ static PyObject *py_remove(PyObject *self, PyObject *object)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(raise_after_doc,
+"raise_after(script, error)\n--\n\n"
+"Raises the exception in the main thread when the frame `script` of it has ended, as the handler of a signal would.\n"
+"Returns False, and does not, when the interpreter has too many calls pending.");
+
+/* Called by the interpreter between two instructions. kept: owned, the tuple (script, error). */
+static int raise_kept(void *kept)
+{
+    PyObject *script = PyTuple_GET_ITEM((PyObject *)kept, 0), *error = PyTuple_GET_ITEM((PyObject *)kept, 1);
+    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());      /* owned */
+    while (frame && (PyObject *)frame != script) {
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    if (frame && Py_AddPendingCall(raise_kept, kept) == 0)
+        return 0;
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(kept);
+    return -1;
+}
+
+static PyObject *py_raise_after(PyObject *self, PyObject *args)
+{
+    PyObject *script, *error;           /* borrowed */
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O!O:raise_after", &PyFrame_Type, &script, &error))
+        return NULL;
+    if (Py_AddPendingCall(raise_kept, Py_NewRef(args)) == 0)
+        Py_RETURN_TRUE;
+    Py_DECREF(args);
+    Py_RETURN_FALSE;
+}
+
 PyDoc_STRVAR(set_self_test_doc,
 "set_self_test(functions)\n--\n\n"
 "Keeps the functions that the self-test of the frame engine runs, a tuple: run, generate, recurse, call_back.");
@@ -649,6 +700,7 @@ static PyMethodDef methods[] = {
     { "mark", (PyCFunction)(void (*)(void))rec_remarks_instant, METH_FASTCALL | METH_KEYWORDS, instant_doc },
     { "counter", (PyCFunction)(void (*)(void))rec_remarks_counter, METH_FASTCALL | METH_KEYWORDS, counter_doc },
     { "flow", rec_remarks_flow, METH_O, flow_doc },
+    { "raise_after", py_raise_after, METH_VARARGS, raise_after_doc },
     { "set_self_test", py_set_self_test, METH_O, set_self_test_doc },
     { "make_watch", py_make_watch, METH_VARARGS, make_watch_doc },
     { 0 }

@@ -30,6 +30,7 @@
 #include "../survey.h"
 #include "../../format/capture.h"
 
+#define FORK_NS 10000000                /* how long os.fork is waited for, then an event ends the wait (recorder/worker.c) */
 #define LOOK_NS 100000000               /* how often it is checked whether another tool has displaced the recorder */
 
 static struct {
@@ -331,14 +332,45 @@ static void announce_child(enum rec_state before)
         rec_survey_fork(rec_captures.written.path);
 }
 
+/* Where a fork was asked for: the functions that os.fork calls afterwards (os.register_at_fork) run above this frame. Guarded
+ * by the GIL. */
+static struct {
+    const PyThreadState *thread;        /* NULL: somewhere in C code, without the GIL */
+    const void *frame;
+    uint64_t since_ns;
+} fork_call;
+
+static void keep_fork_call(void)
+{
+    const PyThreadState *ts = _PyThreadState_UncheckedGet();
+    bool is_ours = ts && ts->thread_id == PyThread_get_thread_ident();
+    fork_call.thread = is_ours ? ts : NULL;
+    fork_call.frame = is_ours ? cpython_running(ts) : NULL;
+    fork_call.since_ns = rec_clock_monotonic_ns();
+}
+
+static bool is_fork_over(void)
+{
+    const PyThreadState *ts = PyThreadState_Get();
+    return (ts == fork_call.thread && cpython_running(ts) == fork_call.frame) ||
+           rec_clock_monotonic_ns() - fork_call.since_ns > FORK_NS;
+}
+
 static bool join_if_pending(void);
 
-/* In a pause no event follows a fork. So that both processes can be asked to resume, the parent's thread returns, and the
- * child joins. */
-static int end_fork_in_pause(void *unused)
+/* The thread that has forked may wait for the child now, and have no more event. So that it can be asked meanwhile, the
+ * parent's drain returns; not before os.fork has counted the threads, of which it would warn. A child of a pause joins, so
+ * that it can be asked to resume. */
+static int end_fork(void *unused)
 {
     (void)unused;
-    if (join_if_pending())
+    if (!is_fork_over()) {
+        cpython_add_pending_call(rec_threads.interp, end_fork);
+        return 0;
+    }
+    if (rec_state_is(REC_PENDING_PAUSED))
+        join_if_pending();
+    if (rec_state_is(REC_WITH_FILES))
         rec_worker_unpark_now();
     return 0;
 }
@@ -347,8 +379,9 @@ static void park_worker(enum rec_state before)
 {
     announce_child(before);
     rec_worker_park();
-    if (before == REC_PAUSED)           /* the child has it, too; os.fork counts the threads before the call comes */
-        cpython_add_pending_call(rec_threads.interp, end_fork_in_pause);
+    keep_fork_call();
+    if (fork_call.thread && before & (REC_RECORDING | REC_PAUSED))
+        cpython_add_pending_call(rec_threads.interp, end_fork);     /* the child has it, too */
 }
 
 static void count_fork(enum rec_state before)

@@ -163,9 +163,9 @@ class Recorder:
             if os.environ.get("PYTHONPATH") != before:
                 remove_child_hook()
             raise
+        self._is_running = True
         if self._hooks_children:
             atexit.register(restore_environment, before)
-        self._is_running = True
         return self
 
     def stop(self):

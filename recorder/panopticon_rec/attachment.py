@@ -13,19 +13,27 @@ recorders = {}          # by the folder of the command that began it: (id of the
 
 def start(folder, path, keywords):
     """Begin to record into a capture at path. folder: of the command, the recording's name. Returns the path that was
-    taken. Raises what Recorder and its start() raise."""
-    recorder = Recorder(path, **keywords).start()
-    recorders[folder] = os.getpid(), recorder
+    taken. Raises what Recorder and its start() raise. The handler of a signal may interrupt it by an exception: then it is
+    called once more."""
+    if folder not in recorders:
+        recorders[folder] = os.getpid(), Recorder(path, **keywords)
+    recorder = recorders[folder][1]
+    if not recorder._is_running:
+        try:
+            recorder.start()
+        finally:
+            if not recorder._is_running:
+                del recorders[folder]
     return recorder.path
 
 
 def stop(folder=None):
     """End the recording that the command of this folder began; None: all. Each command finds the file `stopped` in its
     folder, when it still waits. Returns how many were ended. Raises OSError when a capture could not be written to its
-    end: what was recorded until then is kept."""
+    end: what was recorded until then is kept. Like start(), it is called once more when it was interrupted."""
     failure, n_stopped = None, 0
     for name in [folder] if folder in recorders else list(recorders) if folder is None else []:
-        pid, recorder = recorders.pop(name)
+        pid, recorder = recorders[name]
         try:
             recorded = recorder.stop()
             if pid == os.getpid():      # a forked child has ended its own part
@@ -35,6 +43,7 @@ def stop(folder=None):
             pass
         except OSError as error:
             failure = error
+        del recorders[name]
     if failure:
         raise failure
     return n_stopped

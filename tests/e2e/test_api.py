@@ -172,6 +172,37 @@ class Record(e2e.EndToEnd):
         self.assertEqual(finished.out.split()[1:4], ["done", "refused", "done"])
         self.assertEqual(len(finished.out.split()), 5)
 
+    def test_interrupted_start(self):
+        """When the handler of a signal raises during a start, nothing is recorded, and nothing is left."""
+        self.script("""
+            import os, signal, time
+            import panopticon_rec
+            class Limit(Exception): pass
+            def handle(*_): raise Limit
+            signal.signal(signal.SIGALRM, handle)
+            def attempt(seconds):
+                recorder = panopticon_rec.Recorder("run.pnr")
+                begin = time.perf_counter()
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, seconds)
+                    try:
+                        recorder.start()
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                except Limit:
+                    assert recorder._is_running == (panopticon_rec._recorder.state() != "off")
+                    assert recorder._is_running or not os.path.exists("run.pnr")
+                took = time.perf_counter() - begin
+                if recorder._is_running:
+                    recorder.stop()
+                    panopticon_rec._recorder.remove("run.pnr")
+                return took
+            took = min(attempt(3600) for _ in range(5))
+            for n in range(100):
+                attempt(max(1e-6, took * n / 100))
+            print("end")
+            """)
+
     def test_unwritable(self):
         finished = self.script("""
             import panopticon_rec

@@ -408,6 +408,34 @@ class Processes(Controlled):
                 os.unlink(self.path("end"))
                 self.assertEqual(self.trace().count()["__main__.f"], 1)
 
+    def test_a_parent_that_waits_in_c(self):
+        """It answers after a fork, although no event follows, and os.fork does not warn of the recorder's thread."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start("""
+                    import os, time
+                    def after(): step()
+                    def step(): pass
+                    os.register_at_fork(after_in_parent=after)
+                    def child():
+                        while not os.path.exists("end"): time.sleep(0.01)
+                        os._exit(0)
+                    children = []
+                    for _ in range(3):
+                        children.append(os.fork())
+                        if not children[-1]: child()
+                    os.waitpid(children[0], 0)
+                    for pid in children[1:]: os.waitpid(pid, 0)
+                    print("end")
+                """, "-q", "--engine", engine)
+                self.wait_for(lambda: len(self.sockets()) == 4, process)
+                self.assertEqual([one["state"] for one in self.status()], ["on"] * 4)
+                self.assertEqual(len(os.listdir(f"/proc/{process.pid}/task")), 2)
+                self.write("end", "")
+                self.assertEqual(self.finish(process), "")
+                os.unlink(self.path("end"))
+
     def test_a_killed_process(self):
         process = self.start(SERVED, "-q")
         process.kill()
@@ -651,6 +679,62 @@ class Hostile(Controlled):
         self.assertIn(r"    w\x1b]0;title\x07: ", snapshots)
         for c in status + snapshots:
             self.assertTrue(c.isprintable() or c == "\n", repr(c))
+
+    def test_links_to_another_process(self):
+        """They are another user's, perhaps: root, who follows none, would ask another process for him."""
+        process = self.start(SERVED, "-q")
+        path, = self.sockets()
+        folder = os.path.dirname(path)
+        name = os.path.basename(folder)
+        os.makedirs(self.path(f"inner.pnr/{name}"))
+        os.mkdir(self.path("outer.pnr"))
+        os.symlink(folder, self.path(f"outer.pnr/{name}"))
+        os.symlink(path, self.path(f"inner.pnr/{name}/control"))
+        self.write(f"inner.pnr/{name}/live", "")
+        for capture in "inner.pnr", "outer.pnr":
+            self.assertIn("has not done it", self.ctl("status", status=2, capture=capture))
+        self.assertEqual(self.status()[0]["state"], "on")
+        self.finish(process)
+
+    def test_a_file_in_place_of_the_order(self):
+        """No other file is written in its place."""
+        process = self.start(SERVED, "-q")
+        precious = self.write("precious", "as it was")
+        for make in os.link, os.symlink:
+            os.unlink(self.path("run.pnr/order"))
+            make(precious, self.path("run.pnr/order"))
+            asked = subprocess.Popen([*COMMAND, "ctl", "run.pnr", "stop"], cwd=self.directory, env=e2e.environment(),
+                                     stderr=subprocess.PIPE, text=True)
+            self.assertIn("programs that are started later are still recorded", asked.stderr.readline())
+            asked.kill()
+            asked.communicate()
+            with open(precious) as file:
+                self.assertEqual(file.read(), "as it was")
+        process.kill()
+        process.communicate()
+
+    def test_answers_of_any_kind(self):
+        """What a process of another user answers is one line, and moves nobody else to write elsewhere."""
+        os.makedirs(self.path("run.pnr/process-1"))
+        self.write("run.pnr/process-1/live", "")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(self.path("run.pnr/process-1/control"))
+            server.listen()
+            for request, answer, text in (
+                    ("status", b"ok\0\0", "its answer is none to what it was asked"),
+                    ("status", b"ok\0state\0on\0thread\0x\0\0", "its answer is none to what it was asked"),
+                    ("snapshot", b"ok\0path\0/elsewhere.pnr\0\0", "its answer is none to what it was asked"),
+                    ("snapshot", b"ok\0\0", "its answer is none to what it was asked"),
+                    ("pause", b"error\0\x1b[2J\0\0", r"\x1b[2J"), ("pause", b"error\0\0", "has not done it")):
+                asked = subprocess.Popen([*COMMAND, "ctl", "run.pnr", request], cwd=self.directory, env=e2e.environment(),
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(answer)
+                out, err = asked.communicate(timeout=60)
+                self.assertEqual((asked.returncode, out, err.count("\n")), (2, "", 1), err)
+                self.assertIn(text, err)
 
     def test_clients_that_stall(self):
         """More of them than there are connections keep nobody waiting, and leave nothing open."""
