@@ -25,9 +25,28 @@ SPARSE = ["--clock", "sparse"]
 OPEN, CALL, RETURN = kinds.NUMBERS["OPEN"], kinds.NUMBERS["CALL"], kinds.NUMBERS["RETURN"]
 SLACK_NS = 5000             # of the line between two clock samples
 
+# Without this, all is over on a busy machine before the recorder's thread has had a processor, and each event reads.
+WAIT = """
+import os, time
+
+def wait_for_recorder():
+    # Until the recorder's thread sleeps: it has read what was recorded, and the guard is awake.
+    for _ in range(5000):
+        time.sleep(0.002)
+        for task in os.listdir("/proc/self/task"):
+            try:
+                with open(f"/proc/self/task/{task}/stat", "rb") as file:
+                    name, _, rest = file.read().partition(b"(")[2].rpartition(b") ")
+            except OSError:                         # it has ended
+                continue
+            if name == b"panopticon" and rest.startswith(b"S"):
+                return
+    raise SystemExit("the recorder's thread does not sleep")
+"""
+
 # Notes the clock before a call, in it at its begin and its end, and after it.
-SCHEDULE = """
-import json, sys, threading, time
+SCHEDULE = WAIT + """
+import json, sys, threading
 clock, notes = time.monotonic_ns, {}
 
 def tiny():
@@ -65,9 +84,9 @@ def hold(lock, held, release):
         held.set()
         release.wait(0.003)
 
-for _ in range(10):         # with time for the recorder's thread to read some of it
-    burst(50_000)
-    time.sleep(0.005)
+for _ in range(20):
+    burst(20_000)
+    wait_for_recorder()
 for _ in range(200):
     burst(200)
     measured(spin)
@@ -153,9 +172,9 @@ class Schedule(ClockCase):
                     self.assertLessEqual(to_ns(ticks), high + SLACK_NS)
 
 
-# Many short calls first, with time for the recorder's thread: so it knows them, and the guard is awake.
-BURSTS = """
-    import mmap, os, random, signal, sys, time
+# Many short calls first: so the recorder's thread knows them, and the guard is awake.
+BURSTS = WAIT + textwrap.dedent("""
+    import mmap, random, signal, sys
     clock = time.monotonic_ns
     def tiny():
         pass
@@ -167,14 +186,14 @@ BURSTS = """
     def warm_up():
         for _ in range(8):
             burst(20_000)
-            time.sleep(0.005)
-"""
+            wait_for_recorder()
+    """)
 N_WARM = 160_000            # calls of step
 
 
 class BurstCase(ClockCase):
     def run_bursts(self, text, *options):
-        path = self.write("app.py", textwrap.dedent(BURSTS) + textwrap.dedent(text))
+        path = self.write("app.py", BURSTS + textwrap.dedent(text))
         shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
         finished = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *SPARSE, *options],
                                 timeout=300)
@@ -392,7 +411,7 @@ class SelfTimes(BurstCase):
         with a recording that reads the clock at each event."""
         found = []
         for options in ["--clock", "full"], SPARSE:
-            path = self.write("app.py", textwrap.dedent(BURSTS) + textwrap.dedent("""
+            path = self.write("app.py", BURSTS + textwrap.dedent("""
                 def longer():
                     return sum((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
                 def both(n):
