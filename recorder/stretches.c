@@ -40,6 +40,7 @@ enum { AFTER_ENTRY, AFTER_EXIT, N_CLASSES };
 struct measured_class {
     float n, ns, n_long;                /* of stretches */
     float n_intervals, n_overlong;           /* with several stretches, one of them of this class */
+    uint32_t interval;                  /* the last one that was counted */
     uint16_t hold, last_hold;           /* stretches to be measured before it may be short again; how many these were */
 };
 
@@ -62,6 +63,7 @@ static struct {
     struct function_stretches *functions;    /* owned; by number */
     uint32_t n_functions;               /* how many there is space for */
     uint32_t n_blocks;
+    uint32_t n_intervals;               /* so many were counted, modulo 2**32 */
     uint32_t changed[2 * PNR_BLOCK_RECORDS];    /* functions with new measurements */
     uint32_t n_changed;
     struct timed_call calls[PNR_BLOCK_RECORDS];
@@ -162,12 +164,14 @@ static void hold_class(struct measured_class *class)
     class->n_intervals = class->n_overlong = 0;
 }
 
-/* Adds an interval to the class of one of its stretches. */
+/* Adds an interval to the class of one of its stretches: once, however many of them are of that class. Else a single
+ * interrupt in a loop of one function made it suspect. */
 static void count_in_class(struct pnr_record first, bool is_overlong)
 {
     struct measured_class *class = class_after(first);
-    if (!class || class->hold)
+    if (!class || class->hold || class->interval == stretches.n_intervals)
         return;
+    class->interval = stretches.n_intervals;
     class->n_intervals++;
     class->n_overlong += is_overlong;
     if (class->n_overlong >= MIN_OVERLONG && class->n_overlong > OVERLONG_INTERVALS * class->n_intervals) {
@@ -192,6 +196,7 @@ static void add_interval(const struct pnr_record *records, uint32_t first, uint3
     bool is_overlong = ns > OVERLONG_FACTOR * usual + LONG_NS, is_wait = is_overlong && ns >= REC_SPARSE_PERIOD_NS;
     if (is_wait)
         add_sample(records[last - 1], ns);
+    stretches.n_intervals++;
     for (uint32_t i = first; i < last; i++)
         count_in_class(records[i], is_overlong && !is_wait);
 }

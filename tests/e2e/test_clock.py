@@ -25,9 +25,28 @@ SPARSE = ["--clock", "sparse"]
 OPEN, CALL, RETURN = kinds.NUMBERS["OPEN"], kinds.NUMBERS["CALL"], kinds.NUMBERS["RETURN"]
 SLACK_NS = 5000             # of the line between two clock samples
 
+# Without this, all is over on a busy machine before the recorder's thread has had a processor, and each event reads.
+WAIT = """
+import os, time
+
+def wait_for_recorder():
+    # Until the recorder's thread sleeps: it has read what was recorded, and the guard is awake.
+    for _ in range(5000):
+        time.sleep(0.002)
+        for task in os.listdir("/proc/self/task"):
+            try:
+                with open(f"/proc/self/task/{task}/stat", "rb") as file:
+                    name, _, rest = file.read().partition(b"(")[2].rpartition(b") ")
+            except OSError:                         # it has ended
+                continue
+            if name == b"panopticon" and rest.startswith(b"S"):
+                return
+    raise SystemExit("the recorder's thread does not sleep")
+"""
+
 # Notes the clock before a call, in it at its begin and its end, and after it.
-SCHEDULE = """
-import json, sys, threading, time
+SCHEDULE = WAIT + """
+import json, sys, threading
 clock, notes = time.monotonic_ns, {}
 
 def tiny():
@@ -65,9 +84,9 @@ def hold(lock, held, release):
         held.set()
         release.wait(0.003)
 
-for _ in range(10):         # with time for the recorder's thread to read some of it
-    burst(50_000)
-    time.sleep(0.005)
+for _ in range(20):
+    burst(20_000)
+    wait_for_recorder()
 for _ in range(200):
     burst(200)
     measured(spin)
@@ -153,9 +172,9 @@ class Schedule(ClockCase):
                     self.assertLessEqual(to_ns(ticks), high + SLACK_NS)
 
 
-# Many short calls first, with time for the recorder's thread: so it knows them, and the guard is awake.
-BURSTS = """
-    import mmap, os, random, signal, sys, time
+# Many short calls first: so the recorder's thread knows them, and the guard is awake.
+BURSTS = WAIT + textwrap.dedent("""
+    import mmap, random, signal, sys
     clock = time.monotonic_ns
     def tiny():
         pass
@@ -167,14 +186,14 @@ BURSTS = """
     def warm_up():
         for _ in range(8):
             burst(20_000)
-            time.sleep(0.005)
-"""
+            wait_for_recorder()
+    """)
 N_WARM = 160_000            # calls of step
 
 
 class BurstCase(ClockCase):
     def run_bursts(self, text, *options):
-        path = self.write("app.py", textwrap.dedent(BURSTS) + textwrap.dedent(text))
+        path = self.write("app.py", BURSTS + textwrap.dedent(text))
         shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
         finished = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *SPARSE, *options],
                                 timeout=300)
@@ -316,6 +335,122 @@ class Bursts(BurstCase):
         self.assertNests("run.pnr")
 
 
+    def test_pauses(self):
+        """Nothing of a pause is there, and what comes after it is whole."""
+        self.run_bursts("""
+            import panopticon_rec
+            warm_up()
+            for n in range(5):
+                burst(1000)
+                panopticon_rec.pause()
+                burst(500)
+                time.sleep(0.01)
+                panopticon_rec.resume()
+                burst(7)
+            """)
+        calls = self.calls()
+        self.assertEqual((calls["step"], calls["tiny"]), (N_WARM + 5 * 1007,) * 2)
+        self.assertNests("run.pnr")
+
+
+class Conversions(BurstCase):
+    """What the converter makes of a capture in which most events have no reading of the clock."""
+    N_NESTED = 20               # more slices than enclose each other: those that are cut off begin a nanosecond apart
+
+    def setUp(self):
+        super().setUp()
+        out = self.run_bursts("""
+            import threading
+            def work():
+                warm_up()
+                begin = clock()
+                burst(1000)
+                print(begin, clock(), flush=True)
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for one in threads: one.start()
+            for one in threads: one.join()
+            """)
+        [process] = capture_reader.read(self.path("run.pnr"), is_ledger_only=True).processes
+        begin, end = (int(text) - int(process.properties["start_monotonic_ns"]) for text in out.split()[:2])
+        self.last_burst = f"--from={begin}ns", f"--to={end}ns"      # of one of the threads
+
+    def converted(self, name, *options):
+        """Makes a file of the capture. Returns its path and what was reported."""
+        path = self.path(name)
+        finished = e2e.run([e2e.CONVERT, self.path("run.pnr"), "-o", path, *options], timeout=300)
+        self.assertEqual(finished.status, 0, finished.err)
+        return path, finished.err
+
+    def test_slices_of_time(self):
+        """They begin and end between two events without a reading. Each function has the times that it has in the
+        whole, where those lie in the slice of time, and what encloses it is cut off at its ends."""
+        random = self.random()
+        whole = e2e.Trace(e2e.convert(self.path("run.pnr"), *self.last_burst))
+        tiny = sorted(whole.named("__main__.tiny"), key=lambda one: one.begin)
+        for _ in range(12):
+            first = random.choice(tiny[:-50])
+            begin = random.randrange(first.begin + 1, first.end + 1)
+            end = random.randrange(begin + 1, min(begin + 20_000, tiny[-1].begin))
+            part = e2e.Trace(e2e.convert(self.path("run.pnr"), f"--from={begin}ns", f"--to={end}ns"))
+            expected, found = ({(one.thread, one.function.name, one.begin, one.end) for one in trace.slices
+                                if begin + self.N_NESTED < one.begin and one.end < end} for trace in (whole, part))
+            self.assertEqual(found, expected, (begin, end))
+            inside = {(one.thread, one.function.name) for one in whole.slices if one.begin < begin < one.end}
+            self.assertLessEqual(inside, {(one.thread, one.function.name) for one in part.slices if "cut" in one.flags})
+
+    def test_several_threads_make_the_same_bytes(self):
+        for name in "run.trace", "run.pftrace", "run.folded", "run.pstats", "run.parquet":
+            for options in [], self.last_burst:
+                with self.subTest(name, options=options):
+                    found = []
+                    for jobs in "1", "4":
+                        path, _ = self.converted(name, "-j", jobs, *options)
+                        with open(path, "rb") as file:
+                            found.append(file.read())
+                    self.assertTrue(found[0])
+                    self.assertEqual(*found)
+
+    def test_each_output_comes_with_its_resolution(self):
+        for name in "run.trace", "run.pftrace", "run.folded", "run.pstats", "run.parquet":
+            self.assertRegex(self.converted(name)[1], r"clock read at [0-9.]+ % of the events; the readings around the "
+                                                      r"others are .* apart \(median\)", name)
+        finished = e2e.run([e2e.PYTHON, "-W", "ignore", "-c", textwrap.dedent("""
+            import sys
+            import panopticon_rec
+            sys.path.append(sys.argv[2])
+            import arrow_reader
+            capture = panopticon_rec.open(sys.argv[1])
+            rows = arrow_reader.rows_of(capture.slices(columns=["function", "inexact"], from_="-1ms"))
+            assert {row["inexact"] for row in rows} <= {False, True}, rows[:5]
+            print(capture.messages, capture.is_whole)
+            """), self.path("run.pnr"), e2e.HERE])
+        self.assertEqual(finished.status, 0, finished.err)
+        self.assertIn("clock read at", finished.out)
+        self.assertTrue(finished.out.endswith("True\n"), finished.out)
+
+
+class WithMinDuration(ClockCase):
+    def test_all_events_read(self):
+        """What is left out at record time is decided by times that are right: so there is no sparse clock then."""
+        program = self.write("app.py", BURSTS + textwrap.dedent("""
+            def longer():
+                end = clock() + 300_000
+                while clock() < end:
+                    tiny()
+            warm_up()
+            for _ in range(50):
+                longer()
+                burst(100)
+            """))
+        process = self.record(program, *SPARSE, "--min-duration", "200us")
+        self.assertNotIn("clock_mode", process.properties)
+        self.assertFalse([block for thread in threads_of(process) for block in thread.blocks
+                          if block.header.flags & capture_reader.SPARSE])
+        calls = e2e.Trace(e2e.convert(self.path("run.pnr"))).count()
+        self.assertEqual(calls["__main__.longer"], 50)
+        self.assertLess(calls["__main__.tiny"], N_WARM // 100)      # but those that a busy machine made long
+
+
 class LongForOnce(BurstCase):
     """A call of a function whose calls are short, which takes long once in some thousands."""
     VARIED = """
@@ -392,7 +527,7 @@ class SelfTimes(BurstCase):
         with a recording that reads the clock at each event."""
         found = []
         for options in ["--clock", "full"], SPARSE:
-            path = self.write("app.py", textwrap.dedent(BURSTS) + textwrap.dedent("""
+            path = self.write("app.py", BURSTS + textwrap.dedent("""
                 def longer():
                     return sum((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
                 def both(n):

@@ -1,6 +1,6 @@
 /* Blocks: whatever a header's check lets through is decoded into just as much memory as it may take; and what was
  * decoded is the same when it has been encoded and decoded once more. The events of a sparse block are placed in their
- * order, and readings keep their ticks. */
+ * order, and readings keep their ticks. DATA records are not events: they have the time of the one before. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,12 +43,12 @@ static void check_placing(const struct pnr_block_header *header, struct pnr_reco
     placing_apply(placing, header, records, &count);
     for (uint32_t i = 0; i < header->n_records; i++) {
         uint64_t read = pnr_record_ticks(decoded[i]), at = pnr_record_ticks(records[i]);
-        bool is_open = pnr_record_kind(decoded[i]) == PNR_OPEN;
-        if (!is_open && read != before && at != read)
+        bool is_event = pnr_record_kind(decoded[i]) != PNR_OPEN && pnr_record_kind(decoded[i]) != PNR_DATA;
+        if (is_event && read != before && at != read)
             abort();
-        if (!is_open && read == before && at < latest)
+        if (is_event && read == before && at < latest)
             abort();
-        if (at > latest && !is_open)
+        if (at > latest && is_event)
             latest = at;
         before = read;
         if (records[i].word[1] != decoded[i].word[1])

@@ -177,6 +177,17 @@ Test(stretches, intervals_that_are_seldom_too_long_do_not)
     }
 }
 
+/* However many of its stretches are of one function. */
+Test(stretches, one_interval_that_is_too_long_is_by_chance)
+{
+    learn_two();
+    for (int i = 0; i < 32; i++)
+        event(i % 2 ? PNR_RETURN : PNR_CALL, TINY, i == 9 ? 3000000 : 50, i == 0);
+    unread_calls(50);
+    read_block();
+    cr_expect(is_unread(TINY, REC_SPARSE_ENTRY) && is_unread(TINY, REC_SPARSE_EXIT));
+}
+
 Test(stretches, who_is_often_suspect_is_read_for_longer)
 {
     int n_before = 0;
