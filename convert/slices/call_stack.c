@@ -552,6 +552,21 @@ static bool follows_task_calls(const struct call_stack *stack, const struct call
     return tasks_starts(&stack->filter.pipeline.flows->tasks, functions[1], functions[0]);
 }
 
+/* The frame that is left next is suspended by the record at `index`: finds out for what, if it is a task. */
+static __attribute__((noinline)) void suspend_frame(struct call_stack *stack, struct pnr_record record, uint32_t index)
+{
+    struct flows *flows = stack->filter.pipeline.flows;
+    uint32_t function = pnr_record_function(record);
+    size_t n = stack->n_overflowed ? 0 : stack->n;
+    while (n > 0 && stack->n - n < MAX_CARRIED && stack->frames[n - 1].subject == PNR_SUBJECT_SPAN)
+        n--;
+    if (n > 0 && is_same_frame(&stack->frames[n - 1], PNR_SUBJECT_PYTHON, function, pnr_record_frame(record)))
+        awaits_suspend(&stack->awaits, flows->symbols, function, index);
+    else
+        stack->awaits = (struct awaits){ .is_open = false };
+    flows_await(flows, stack->awaits.awaited);
+}
+
 /* Converts the record at `index`, of any kind. Returns how many DATA records after it belong to it. */
 static inline __attribute__((always_inline)) uint32_t convert_record_inline(struct call_stack *stack,
                                                                             enum pipeline_variant variant,
@@ -586,8 +601,13 @@ static inline __attribute__((always_inline)) uint32_t convert_record_inline(stru
         else
             end_span(stack, function, ns);
     } else if (of.effect == PNR_EFFECT_LEAVE) {
+        bool is_suspended = frame && !(of.traits & PNR_LAST) && stack->filter.pipeline.flows->choice.has_tasks;
+        if (is_suspended)
+            suspend_frame(stack, record, index);
         leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
+        if (is_suspended && flows_end_await(stack->filter.pipeline.flows))
+            awaits_end(&stack->awaits);
     } else {
         convert_rare_record(stack, record, ns);
     }
@@ -801,8 +821,10 @@ void call_stack_records(struct call_stack *stack, struct call_stack_input *input
     else
         convert_records(stack, PIPELINE_FILTERED, input, until_ticks);
     end_changes(stack, n_before);
-    if (input->next == input->n)
+    if (input->next == input->n) {
         keep_previous(stack, input);
+        awaits_end_block(&stack->awaits, input->n);
+    }
 }
 
 /* ---- the begin of a block ---- */
@@ -880,6 +902,8 @@ static bool equals_open(const struct call_stack *stack, const struct pnr_record 
 
 void call_stack_begin_block(struct call_stack *stack, enum block_boundary boundary, uint64_t ns)
 {
+    if (boundary != BLOCK_CONTINUES)
+        awaits_end(&stack->awaits);
     if (boundary == BLOCK_AFTER_HOLE) {
         memset(stack->previous, 0, sizeof stack->previous);
         stack_count(stack)->holes += !stack->filter.hides_all;

@@ -61,7 +61,14 @@ static struct flow *add_flow(struct flows *flows, uint64_t frame)
 
 static void emit_task(struct flows *flows, const struct flow *flow, enum task_phase phase, uint64_t ns, uint32_t flags)
 {
-    struct task_event event = { ns, flow->task, flow->thread, flow->function, phase, flags };
+    struct task_event event = { ns, flow->task, flow->thread, flow->function, phase, flags, { 0, 0 } };
+    flows->sink->task(flows->sink, &event);
+}
+
+/* Emits that the latest slice of the task has ended. */
+static __attribute__((noinline)) void leave_task(struct flows *flows, const struct flow *flow)
+{
+    struct task_event event = { flow->end_ns, flow->task, flow->thread, flow->function, TASK_SUSPEND, 0, flows->awaited };
     flows->sink->task(flows->sink, &event);
 }
 
@@ -96,6 +103,18 @@ static __attribute__((noinline)) void end_task(struct flows *flows, struct flow 
         emit_task(flows, flow, TASK_END, ns > flow->end_ns ? ns : flow->end_ns, flags);
     }
     flow->task = 0;
+}
+
+void flows_await(struct flows *flows, struct awaited awaited)
+{
+    flows->awaited = awaited;
+    flows->has_left_task = false;
+}
+
+bool flows_end_await(struct flows *flows)
+{
+    flows->awaited = (struct awaited){ 0, 0 };
+    return flows->has_left_task;
 }
 
 /* ---- flows ---- */
@@ -231,8 +250,9 @@ void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64
     if (flow->thread == thread && flow->held_ns == begin_ns + 1) {
         flow->end_ns = end_ns;
         if (flow->task)
-            emit_task(flows, flow, TASK_SUSPEND, end_ns, 0);
+            leave_task(flows, flow);
     }
+    flows->has_left_task |= flow->task != 0;
     if (is_finished)
         end_flow(flows, flow);
 }

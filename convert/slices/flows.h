@@ -57,6 +57,8 @@ struct flows {
     struct spawn_arrows spawns;
     struct tasks tasks;
     struct remarks remarks;
+    struct awaited awaited;             /* by the frame that is left next: flows_await() */
+    bool has_left_task;                 /* since flows_await() */
     struct pnr_table table;             /* of struct flow, by frame identity */
     uint64_t n_unconnected;             /* slices without a flow, as there were FLOWS_MAX, and frames that were created
                                            when there were SPAWN_ARROWS_MAX; of the present process */
@@ -87,6 +89,12 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 /* A pending slice is retained; comes before flows_leave(). begin_ns: what flows_enter() returned. If the flow has
  * continued meanwhile (an exit is missing), the slice has no flow event. */
 void flows_retain(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
+
+/* The frame that is left next is suspended, and waits for this. */
+void flows_await(struct flows *flows, struct awaited awaited);
+
+/* That frame has been left. Returns whether it was a task. */
+bool flows_end_await(struct flows *flows);
 
 /* The slice that began at begin_ns ends; is_finished: and the frame with it. */
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,

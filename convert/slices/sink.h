@@ -71,6 +71,12 @@ struct flow_event {
 
 enum task_phase { TASK_BEGIN, TASK_RESUME, TASK_SUSPEND, TASK_END };
 
+/* What a task waits for. Numbers of functions; 0: not known. */
+struct awaited {
+    uint32_t what;                      /* of asyncio: what the program called, such as asyncio.tasks.sleep */
+    uint32_t where;                     /* the innermost function that is not asyncio's */
+};
+
 /* A task begins, is resumed and suspended in turn, and ends. */
 struct task_event {
     uint64_t ns;                        /* never less than that of the task's event before */
@@ -79,6 +85,7 @@ struct task_event {
     uint32_t function;
     enum task_phase phase;
     uint32_t flags;                     /* END: SLICE_UNFINISHED or SLICE_CUT, if the task continues after that */
+    struct awaited awaited;             /* SUSPEND: until it is resumed */
 };
 
 struct sink_process {

@@ -329,41 +329,17 @@ static char *put_perfetto_flow_event(char *to, struct rendering *rendering, cons
     return to;
 }
 
-/* Puts a track in the process; viewers name it after its first event. */
-static char *put_task_track(char *to, const struct rendering *rendering, uint64_t track)
-{
-    const struct perfetto *perfetto = (const struct perfetto *)rendering->batch->trace;
-    char *packet = begin_small(to, PACKET);
-    to = put_varint_field(packet, PACKET_SEQUENCE, perfetto->sequence);
-    char *body = begin_small(to, PACKET_TRACK);
-    to = put_varint_field(body, TRACK_UUID, track);
-    to = put_varint_field(to, TRACK_PARENT, perfetto->track);
-    end_small(body, to);
-    end_small(packet, to);
-    return to;
-}
-
-/* Puts a task event. A task is a slice on a track of its own; each time it runs is a slice nested in that. */
+/* Puts a task event that is no begin. A task is a slice on a track of its own; each time it runs is a slice nested in
+ * that. */
 static char *put_perfetto_task(char *to, struct rendering *rendering, const struct trace_event *event)
 {
-    const struct trace_function *function = event->function;
-    enum task_phase phase = event->detail % TRACE_DETAIL;
-    uint64_t track = TASK_TRACK_BASE + event->number;
-    bool is_begin = phase == TASK_BEGIN || phase == TASK_RESUME;
-    if (phase == TASK_BEGIN)
-        to = put_task_track(to, rendering, track);
+    bool is_begin = event->detail % TRACE_DETAIL == TASK_RESUME;
     char *packet = to + SMALL_SIZE;
     char *body = begin_small(put_packet_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
     to = put_varint_field(body, EVENT_TYPE, is_begin ? EVENT_BEGIN : EVENT_END);
-    to = put_varint_field(to, EVENT_TRACK, track);
-    if (phase == TASK_BEGIN)
-        to = put_name_field(to, function);
-    else if (phase == TASK_RESUME)
-        to = put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING);
+    to = put_varint_field(to, EVENT_TRACK, TASK_TRACK_BASE + event->number);
     if (is_begin)
-        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_TASK);
-    if (phase == TASK_BEGIN)
-        to = put_perfetto_prepared(to, function->bytes + function->head_size, function->tail_size);
+        to = put_varint_field(put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING), EVENT_CATEGORY_ID, CATEGORY_TASK);
     to = put_annotations(to, event->detail / TRACE_DETAIL);
     end_small(body, to);
     end_small(packet, to);
@@ -840,6 +816,46 @@ static void detailed_perfetto_slice(struct trace *trace, const struct slice *sli
     trace->n_events++;
 }
 
+/* Adds the packet with a task's track in the process; viewers name it after its first event. */
+static void put_task_track(struct trace *trace, uint64_t track)
+{
+    char *packet = begin_packet(trace, 0);
+    if (!packet)
+        return;
+    char *body = begin_message(put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace)), PACKET_TRACK);
+    char *to = put_varint_field(body, TRACK_UUID, track);
+    to = put_varint_field(to, TRACK_PARENT, ((const struct perfetto *)trace)->track);
+    end_message(body, to);
+    end_packet(trace, packet, to);
+}
+
+/* What is rendered at once comes first in its batch: a track must come before all its events. */
+static void detailed_perfetto_task(struct trace *trace, const struct task_event *event,
+                                   const struct trace_function *function, const struct pnr_values *values)
+{
+    bool is_begin = event->phase == TASK_BEGIN || event->phase == TASK_RESUME;
+    if (event->phase == TASK_BEGIN)
+        put_task_track(trace, TASK_TRACK_BASE + event->task);
+    char *packet = begin_packet(trace, 3 * TRACE_STEP + annotations_size(trace, values));
+    if (!packet)
+        return;
+    char *body, *to = begin_track_event(trace, packet, is_begin ? EVENT_BEGIN : EVENT_END, event->ns, &body);
+    to = put_varint_field(to, EVENT_TRACK, TASK_TRACK_BASE + event->task);
+    if (event->phase == TASK_BEGIN)
+        to = put_name_field(to, function);
+    else if (is_begin)
+        to = put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING);
+    if (is_begin)
+        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_TASK);
+    if (event->phase == TASK_BEGIN)
+        to = put_perfetto_prepared(to, function->bytes + function->head_size, function->tail_size);
+    to = put_values(to, trace, values);
+    to = put_annotations(to, event->flags);
+    end_message(body, to);
+    end_packet(trace, packet, to);
+    trace->n_events++;
+}
+
 static uint64_t ledger_track(const struct trace *trace, enum ledger_track track)
 {
     return LEDGER_TRACK_BASE + (uint64_t)sequence_of(trace) * LEDGER_TRACKS + track;
@@ -1125,6 +1141,7 @@ const struct trace_format perfetto = {
     .unnamed_slice = unnamed_perfetto_slice,
     .detailed_slice = detailed_perfetto_slice,
     .remark = perfetto_remark,
+    .detailed_task = detailed_perfetto_task,
     .recorder_event = perfetto_recorder_event,
     .instant = perfetto_instant,
     .prepare = prepare_perfetto_function,

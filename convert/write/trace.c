@@ -215,18 +215,18 @@ static int by_hidden_ns(const void *a, const void *b)
 }
 
 /* Appends a function's name to a text. Returns 0, or -1 when out of memory. */
-static int append_hidden_name(struct trace *trace, size_t *size, const struct symbol *symbol)
+static int append_function_name(struct trace *trace, size_t *size, const struct symbol *symbol)
 {
     const struct pnr_string module = symbol->module, name = symbol->name;
-    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + module.size + name.size + 1) < 0)
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, *size + module.size + name.size + 1) < 0)
         return -1;
-    char *to = trace->hides + *size;
+    char *to = trace->text + *size;
     memcpy(to, module.bytes, module.size);
     to += module.size;
     if (module.size && name.size)
         *to++ = '.';
     memcpy(to, name.bytes, name.size);
-    *size = (size_t)(to - trace->hides) + name.size;
+    *size = (size_t)(to - trace->text) + name.size;
     return 0;
 }
 
@@ -236,9 +236,9 @@ static int append_hidden_share(struct trace *trace, size_t *size, double calls, 
 {
     char text[96];
     int n = snprintf(text, sizeof text, " ~%.0f calls, ~%.*f %% of it", calls, share < 0.095 ? 1 : 0, 100 * share);
-    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + (size_t)n) < 0)
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, *size + (size_t)n) < 0)
         return -1;
-    memcpy(trace->hides + *size, text, (size_t)n);
+    memcpy(trace->text + *size, text, (size_t)n);
     *size += (size_t)n;
     return 0;
 }
@@ -247,9 +247,9 @@ static int append_hidden_share(struct trace *trace, size_t *size, double calls, 
 static int append_hidden_text(struct trace *trace, size_t *size, const char *text)
 {
     size_t n = strlen(text);
-    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + n) < 0)
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, *size + n) < 0)
         return -1;
-    memcpy(trace->hides + *size, text, n);
+    memcpy(trace->text + *size, text, n);
     *size += n;
     return 0;
 }
@@ -269,7 +269,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
             others.ns += calls[i].ns;
             continue;
         }
-        if ((shown++ && append_hidden_text(trace, &size, "; ") < 0) || append_hidden_name(trace, &size, symbol) < 0 ||
+        if ((shown++ && append_hidden_text(trace, &size, "; ") < 0) || append_function_name(trace, &size, symbol) < 0 ||
             append_hidden_share(trace, &size, calls[i].calls, calls[i].ns / ns) < 0)
             return -1;
     }
@@ -277,7 +277,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
     if (others.calls >= 0.5 && (append_hidden_text(trace, &size, text) < 0 ||
                                 append_hidden_share(trace, &size, others.calls, others.ns / ns) < 0))
         return -1;
-    *hides = (struct pnr_string){ trace->hides, (uint32_t)size };
+    *hides = (struct pnr_string){ trace->text, (uint32_t)size };
     return 0;
 }
 
@@ -322,12 +322,42 @@ static void add_flow_event(struct sink *sink, const struct flow_event *event)
         put_flow_event(trace, event, function);
 }
 
+/* Adds the name of a function as a value; nothing for one that is not known. */
+static void add_function_value(struct trace *trace, struct pnr_values_writer *writer, const char *key, uint32_t function)
+{
+    const struct symbol *symbol = symbols_function(trace->symbols, function);
+    size_t size = 0;
+    if (!symbol)
+        return;
+    if (append_function_name(trace, &size, symbol) < 0) {
+        fail_trace(trace);
+        return;
+    }
+    pnr_values_add(writer, &(struct pnr_value){ .key_text = { key, (uint32_t)strlen(key) }, .type = PNR_VALUE_TEXT,
+                                                .text = { trace->text, (uint32_t)size } });
+}
+
+/* Adds the begin of a task, or an event with what it waits for. */
+static void add_detailed_task(struct trace *trace, const struct task_event *event, const struct trace_function *function)
+{
+    struct pnr_values_writer writer;
+    writer.size = writer.n_left_out = 0;
+    add_function_value(trace, &writer, "waits_for", event->awaited.what);
+    add_function_value(trace, &writer, "waits_in", event->awaited.where);
+    if (!trace->sink.is_broken)
+        trace->format->detailed_task(trace, event, function, &(struct pnr_values){ writer.bytes, writer.size, 0 });
+}
+
 static void add_task_event(struct sink *sink, const struct task_event *event)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = prepared_function(trace, event->function);
     if (!function || sink->is_broken)   /* tasks have known functions */
         return;
+    if (event->phase == TASK_BEGIN || event->awaited.what || event->awaited.where) {
+        add_detailed_task(trace, event, function);
+        return;
+    }
     *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
         .ns = event->ns,
         .number = event->task,
@@ -452,7 +482,7 @@ void trace_free(struct trace *trace)
         trace->format->clear(trace);
     forget_trace_process(trace);
     free(trace->batches);
-    free(trace->hides);
+    free(trace->text);
     free(trace);
 }
 

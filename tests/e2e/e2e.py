@@ -185,7 +185,7 @@ def events(file, sources=None):
 
 
 Creation = collections.namedtuple("Creation", "maker made")     # slices
-Task = collections.namedtuple("Task", "name src begin end runs flags")
+Task = collections.namedtuple("Task", "name src begin end runs flags waits")
 
 
 class Trace:
@@ -360,7 +360,8 @@ def task(events, slices, sources):
     flags = frozenset(last[4])
     if flags - {"unfinished", "cut"} or (not flags and times[-1] != times[-2]):
         raise AssertionError(f"the task {name} ends by {last}")
-    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags)
+    waits = [(event[4].get("waits_for"), event[4].get("waits_in")) for event in inner if event[0] == "e"]
+    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags, waits)
 
 
 def read_flow(number, steps):

@@ -98,7 +98,7 @@ OPTIONS = "--flows=all,creation", "--tasks"
 
 def own(name):
     """As CPython calls it: a name without its module, or, if it is no name of the program, as it is."""
-    return name.removeprefix("__main__.")
+    return (name or "").removeprefix("__main__.")
 
 
 class Tasks(e2e.EndToEnd):
@@ -269,6 +269,136 @@ class Tasks(e2e.EndToEnd):
         if e2e.VERSION < (3, 12):           # to close one that never ran is to run it
             expected["never", "numbers", True] = 101
         self.assertSame(expected, found, "creations")
+
+
+class Waits(e2e.EndToEnd):
+    """What tasks waited for. The oracle: the program writes down what it awaits, right before it does."""
+
+    PROGRAM = """
+        import asyncio, json, socket, time
+        written = {}
+        def note(what, where=None):
+            "What the running task awaits now, and in which coroutine."
+            coro = asyncio.current_task().get_coro().__qualname__
+            written.setdefault(coro, []).append((what, where or coro))
+        async def numbers():
+            for n in range(2):
+                note("asyncio.tasks.sleep", "numbers")
+                await asyncio.sleep(0.001)
+                yield n
+        async def inner(future):
+            note(None, "inner")                         # a future: the records do not show which
+            await future
+        async def sleeper():
+            for _ in range(3):
+                note("asyncio.tasks.sleep")
+                await asyncio.sleep(0.001)
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0)
+            async for _ in numbers():
+                note(None)
+                await asyncio.get_running_loop().run_in_executor(None, int)
+        async def reader(queue, event, stream, server, loop):
+            note("asyncio.queues.Queue.get")
+            await queue.get()
+            note("asyncio.locks.Event.wait")
+            await event.wait()
+            note("asyncio.streams.StreamReader.read")
+            await stream.read(1)
+            note(SOCK_RECV)
+            await loop.sock_recv(server, 1)
+            future = loop.create_future()
+            loop.call_later(0.001, future.set_result, None)
+            await inner(future)
+        async def locks(lock, queue, event, writer, client):
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.001)
+            await queue.put(1)
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.001)
+            event.set()
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.001)
+            writer.write(b"x")
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.01)
+            client.send(b"x")
+            async with lock:
+                task = asyncio.ensure_future(waits(lock))
+                note("asyncio.tasks.sleep")
+                await asyncio.sleep(0.001)
+            note(None)
+            await task
+            note("asyncio.tasks.wait")
+            await asyncio.wait([asyncio.ensure_future(quick())])
+        async def quick():
+            pass
+        async def waits(lock):
+            note("asyncio.locks.Lock.acquire")
+            async with lock:
+                pass
+        async def main():
+            loop = asyncio.get_running_loop()
+            server, client = socket.socketpair()
+            server.setblocking(False)
+            other, end = socket.socketpair()
+            stream, writer = await asyncio.open_connection(sock=other)
+            stream_end, writer_end = await asyncio.open_connection(sock=end)
+            queue, event, lock = asyncio.Queue(), asyncio.Event(), asyncio.Lock()
+            tasks = [asyncio.ensure_future(each) for each in (sleeper(), reader(queue, event, stream, server, loop),
+                                                              locks(lock, queue, event, writer_end, client))]
+            await asyncio.gather(*tasks)
+            for each in writer, writer_end:
+                each.close()
+            for each in server, client:
+                each.close()
+        asyncio.run(main())
+        print(json.dumps(written))
+        """.replace("SOCK_RECV", repr("asyncio.selector_events.BaseSelectorEventLoop.sock_recv"))
+
+    def check_waits(self, *options):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--force", *options])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
+        written = json.loads(finished.out)
+        found = {own(task.name): [(what, own(where)) for what, where in task.waits[:-1]] for task in trace.tasks
+                 if own(task.name) in written}
+        self.assertEqual(found, {coro: [tuple(each) for each in waits] for coro, waits in written.items()})
+        self.assertEqual({task.waits[-1] for task in trace.tasks}, {(None, None)})          # they finish
+
+    def test_what_is_awaited(self):
+        self.check_waits()
+
+    def test_sparse(self):
+        self.check_waits("--clock", "sparse")
+
+    def test_c_functions(self):
+        self.check_waits("--c-calls")
+
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
+    def test_monitoring(self):
+        self.check_waits("--engine", "monitoring")
+
+    def test_asyncio_is_not_recorded(self):
+        """Then it is not known for what, but in which coroutine."""
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--no-stdlib"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
+        found = {own(task.name): [(what, own(where)) for what, where in task.waits[:-1]] for task in trace.tasks}
+        for coro, waits in json.loads(finished.out).items():
+            # what numbers() awaits looks like a value that it yields
+            self.assertEqual(found[coro], [(None, where) if where != "numbers" else (None, "") for _, where in waits], coro)
+
+    def test_table(self):
+        self.record(self.PROGRAM)
+        finished = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", "--json", self.path("run.pnr")])
+        lines = {own(line["name"]): line for line in json.loads(finished.out)["tasks"]}
+        waits = {(wait.get("for"), own(wait.get("in", ""))): wait for wait in lines["locks"]["waits"]}
+        self.assertEqual({key: wait["count"] for key, wait in waits.items()},
+                         {("asyncio.tasks.sleep", "locks"): 5, (None, "locks"): 1, ("asyncio.tasks.wait", "locks"): 1})
+        self.assertGreaterEqual(waits["asyncio.tasks.sleep", "locks"]["ns"], 14_000_000)
+        self.assertEqual(sum(wait["ns"] for wait in lines["locks"]["waits"]), lines["locks"]["suspended_ns"])
+        text = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", self.path("run.pnr")]).out
+        self.assertRegex(text, r"(?m)^ +5 +[\d.]+ms  __main__\.locks:\d+ for asyncio\.tasks\.sleep:\d+$")
+        self.assertRegex(text, r"(?m)^ +1 +[\d.]+\ws  __main__\.reader:\d+ for what is not known, in __main__\.inner:\d+$")
 
 
 class Table(e2e.EndToEnd):

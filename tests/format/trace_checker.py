@@ -60,6 +60,10 @@ class Slice:
     of_call: reader.Values = reader.Values(())      # its arguments and result
     is_ended: bool = False          # a span that SPAN_END has ended while others were open on it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
+    is_of_task: bool = False
+    is_suspended: bool = False      # it ends by YIELD
+    awaited: dict = field(default_factory=dict)     # of a task: what it waits for then
+    inner: list = field(default_factory=list)   # what was suspended right before it, without other records in between
 
     def same(self):
         return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.flags), *self.values)
@@ -122,6 +126,7 @@ class Stack:
     def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
+        self.suspended_now = []         # slices that the records right before this one suspended, the innermost first
         self.minimum = process.number("min_duration_ns", 0)
         self.is_asked = False           # see Slice.is_eager
         self.latest = 0                 # ns that the present record may have at most, if it has no reading
@@ -271,7 +276,20 @@ class Stack:
             is_late = key[0] == "python" and ledger and ledger.was_muted(key[1], ticks)
             self.push(*key, ns, "resume", ["begin_unknown"] + ["noticed_late"] * bool(is_late))
 
+    def follow_suspension(self, key):
+        """A frame is suspended: right after what it awaits, if that is suspended, too."""
+        without_spans = [slice for slice in self.open if slice.key[0] != "span"]
+        if without_spans and is_same(without_spans[-1].key, key):
+            without_spans[-1].is_suspended, without_spans[-1].inner = True, self.suspended_now
+            self.suspended_now = [*self.suspended_now, without_spans[-1]]
+        else:
+            self.suspended_now = []
+
     def record(self, kind, frame, function, ns):
+        if kind == YIELD:
+            self.follow_suspension(("python", function, frame))
+        elif kind != OPEN:              # those list what is open anyway
+            self.suspended_now = []
         if kind in (CALL, START, RESUME):
             self.push("python", function, frame, ns, "start" if kind == START else "resume")
         elif kind in (RETURN, UNWIND, YIELD, FINISH, FINISH_UNWIND):
@@ -387,9 +405,10 @@ class Expected:
             if block.track is not None:
                 stack = stacks.setdefault(block.track, Stack(self, process, (pid, TRACK_ID + block.track), change))
             if block.is_resync:
-                before = []
+                before = stack.suspended_now = []
                 stack.report("[events may be missing]", time(now))
             elif block.is_paused:
+                stack.suspended_now = []
                 stack.report("[recording was paused]", time(now))
             if block.opened is not None:
                 stack.bring(block.opened, block.header.flags & DEEPER, now, time(now))
@@ -402,6 +421,7 @@ class Expected:
                     stack.record(kind, frame, function, time(now))
                     stack.latest = 0
                     continue
+                stack.suspended_now = []
                 stack = stacks.setdefault(function, Stack(self, process, (pid, TRACK_ID + function), change))
                 listed = takewhile(lambda record: record[1] == OPEN, block.records[i + 1:])
                 if frame & SWITCH_OPEN:
@@ -447,7 +467,7 @@ class Expected:
                     flows.append(flow)
                     if what == "resume" and process.ledger and process.ledger.was_muted(flow.function, ticks):
                         slice.flags.add("flow_incomplete")
-                flow.since = None
+                flow.since, slice.is_of_task = None, flow.is_task
                 if slice.is_kept:
                     flow.slices.append(slice)
             elif what == "finish":
@@ -458,6 +478,8 @@ class Expected:
             flow.end = end
         self.flows += [flow for flow in flows if len(flow.slices) > 1]
         self.tasks += [flow for flow in flows if flow.is_task and flow.slices]
+        for slice in (slice for flow in flows if flow.is_task for slice in flow.slices):
+            slice.awaited = awaited(process, slice)
         self.creations = [one for one in self.creations if one.maker.is_kept and one.made.is_kept]
 
 
@@ -596,6 +618,26 @@ def is_task(process, slice):
     if not any((one.module, one.name) == ("asyncio.events", "Handle._run") for one in process.functions.values()):
         return not around or around.name != "<module>" or around.module == "__main__"
     return bool(around) and around.module.split(".")[0] in ("asyncio", "uvloop")
+
+
+def awaited(process, slice):
+    """What a task waits for after the slice, and where: the names of functions."""
+    row = []                            # from the innermost frame on
+    for one in [*slice.inner, slice]:
+        row = [] if row and row[-1].is_of_task else row
+        row.append(one)
+    functions = [process.functions.get(one.key[1]) for one in row]
+    first = functions[0]
+    if not slice.is_suspended or not first or not (
+            CATEGORIES[first.kind] in ("coroutine", "iterable_coroutine") or
+            CATEGORIES[first.kind] == "generator" and re.fullmatch(r"__.+__", first.name.split(".")[-1])):
+        return {}
+    names = [describe(process, *one.key[:2])[0] for one in row]
+    is_asyncio = [bool(one) and one.module.split(".")[0] in ("asyncio", "uvloop") for one in functions]
+    n = (is_asyncio + [False]).index(False)
+    public = [name for name, one in zip(names[:n], functions) if re.fullmatch(r"[^_].*|__.+__", one.name.split(".")[-1])]
+    result = {"waits_for": (public or names[:n])[0]} if n else {}
+    return result | ({"waits_in": names[n]} if n < len(names) and functions[n] else {})
 
 
 def is_asked(process, records):
@@ -870,13 +912,22 @@ def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems
         problems.append(f"creations are at {[one[3] for one in have]}, not {[one[3] for one in want]}")
 
 
+class Ends(list):
+    """The ends of tasks that have all times in common, and what they wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+
 def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
     """A task is one event around one for each of its slices; those of the same time are in order."""
-    want = defaultdict(list)
+    want = defaultdict(Ends)
     for flow in expected.tasks:
         runs = [pairs[slice] for slice in flow.slices if slice in pairs]
         times = [(where, ts) for run in runs for where, ts in ((run.where, run.begin), (run.where, run.end))]
         want[flow.name, runs[0].src, tuple(times)].append(flow.end)
+        want[flow.name, runs[0].src, tuple(times)].waits.append([slice.awaited for slice in flow.slices if slice in pairs])
     for events in tasks.values():
         first, *inner, last = events if len(events) > 1 else events * 2
         places = [((event["pid"], event["tid"]), event["ts"]) for event in events]
@@ -893,7 +944,9 @@ def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
             end = want[key].pop()
             flags = {"unfinished": True} if end is not None else {}
             ts = max(end or 0, places[-2][1])
-            has_args = any("args" in event for event in (first, *inner))
+            waits = [event.get("args", {}) for event in inner[1::2]]
+            expected_waits = want[key].waits.pop()
+            has_args = any("args" in event for event in (first, *inner[::2])) or waits != expected_waits
             if has_args or (last.get("args", {}), places[-1][0]) != (flags, places[-2][0]) \
                     or abs(last["ts"] - ts) > (tolerance_ns if flags else 0):
                 problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are wrong args")

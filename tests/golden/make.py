@@ -769,6 +769,55 @@ def tasks(path):
         process.end(4000)
 
 
+def waits(path):
+    """What tasks wait for: by the functions of asyncio that are suspended with them, and by those of the program."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="waits.py")
+        step = process.function("asyncio.events", "Handle._run", "/usr/lib/python3.12/asyncio/events.py", 78)
+        read, wait_for_data, aexit = (
+            process.function(f"asyncio.{module}", name, f"/usr/lib/python3.12/asyncio/{module}.py", line, COROUTINE)
+            for module, name, line in (("streams", "StreamReader.read", 700), ("streams", "StreamReader._wait", 520),
+                                       ("taskgroups", "TaskGroup.__aexit__", 60)))
+        sleep0 = process.function("asyncio.tasks", "__sleep0", "/usr/lib/python3.12/asyncio/tasks.py", 630,
+                                  ITERABLE_COROUTINE)
+        await_ = process.function("asyncio.futures", "Future.__await__", "/usr/lib/python3.12/asyncio/futures.py", 280,
+                                  GENERATOR)
+        plain = process.function("__main__", "plain", "waits.py", 1)
+        worker, fetch = (process.function("__main__", name, "waits.py", line, COROUTINE)
+                         for name, line in (("worker", 10), ("fetch", 20)))
+        numbers = process.function("__main__", "numbers", "waits.py", 30, ASYNC_GENERATOR)
+        debug, running = (process.function("asyncio.base_events", f"BaseEventLoop.{name}", "base_events.py", line)
+                          for name, line in (("get_debug", 1), ("is_running", 2)))
+        label = process.function("", "part", "", 0, LABEL)
+        w, f, r, d, a, s, n, e = (0x7f12_3450 + i for i in range(8))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([                      # the row goes on in the next block
+            call(100, step), start(110, worker, w), start(120, fetch, f), start(130, read, r), start(140, wait_for_data, d),
+            yield_(150, wait_for_data, d), yield_(160, read, r)])
+        thread.block([open_(step), open_(worker, w), open_(fetch, f),
+            yield_(170, fetch, f), yield_(180, worker, w), return_(190, step),
+            call(200, step), resume(210, worker, w), resume(220, fetch, f), resume(230, read, r), finish(240, read, r),
+            yield_(250, fetch, f), yield_(260, worker, w), return_(270, step),          # a future, in fetch
+            call(300, step), resume(310, worker, w), resume(320, fetch, f), finish(330, fetch, f),
+            start(340, aexit, a), yield_(350, aexit, a), yield_(360, worker, w), return_(370, step),
+            call(400, step), resume(410, worker, w), resume(420, aexit, a), finish(430, aexit, a),
+            start(440, sleep0, s), yield_(450, sleep0, s), yield_(460, worker, w), return_(470, step),  # private: all there is
+            call(500, step), resume(510, worker, w), resume(520, sleep0, s), finish(530, sleep0, s),
+            start(540, await_, s), yield_(550, await_, s), yield_(560, worker, w), return_(570, step),
+            call(600, step), resume(610, worker, w), resume(620, await_, s), finish(630, await_, s),
+            start(640, numbers, n), yield_(650, numbers, n), yield_(660, worker, w), return_(670, step),   # a value, or not
+            call(700, step), resume(710, worker, w), resume(720, numbers, n), yield_(730, numbers, n), call(740, plain),
+            return_(750, plain), yield_(760, worker, w), return_(770, step),            # after a value
+            call(800, step), resume(810, worker, w), call(820, debug), return_(821, debug), call(822, running),
+            return_(823, running), start(830, fetch, e), start(840, read, r), yield_(850, read, r), yield_(860, fetch, e),
+            yield_(870, worker, w), return_(880, step),                                 # fetch is a task that began at once
+            call(900, step), resume(910, worker, w), *remark("SPAN", 920, label), start(930, read, d), *remark("SPAN", 931, label),
+            yield_(940, read, d), yield_(950, worker, w), return_(960, step),           # in spans
+            call(1000, step), resume(1010, worker, w), lost(1020, 3), yield_(1030, worker, w), return_(1040, step),
+        ], flags=LAST)
+        process.end(2000, lost=3)
+
+
 def store(data):
     """A zstd frame with the data as one raw block, which is readable."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -1226,7 +1275,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
-         greenlets, forked, creations, creations_min_duration, tasks, stack_again,
+         greenlets, forked, creations, creations_min_duration, tasks, waits, stack_again,
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
