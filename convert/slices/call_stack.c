@@ -408,6 +408,9 @@ static void convert_rare_record(struct call_stack *stack, struct pnr_record reco
     case PNR_DATA:
         stack_count(stack)->stray_values++;
         break;
+    case PNR_SUBMIT:
+        slice_filter_submit(&stack->filter, pnr_record_frame(record), ns);
+        break;
     default:                            /* also EMPTY, and OPEN where it must not be */
         stack_count(stack)->unknown_kinds++;
     }
@@ -758,6 +761,37 @@ void call_stack_begin_window(struct call_stack *stack)
     stack->n_before_window = stack->n;
 }
 
+/* ---- works ----
+ * A thread takes work right before the call that does it: the next frame on its stack that has a slice. Where the function of
+ * the standard library around that call is not recorded, another record ends the work. */
+
+/* Returns whether work begins: then call_stack_records() looks for the frame. */
+static bool take_work(struct call_stack *stack, struct pnr_record record)
+{
+    stack->taken = pnr_record_frame(record);
+    stack->n_at_taken = stack->n;
+    return stack->taken;
+}
+
+/* A record has been converted since then, at ns. n_before: so many frames were open before. */
+static void follow_taken_work(struct call_stack *stack, size_t n_before, uint64_t ns)
+{
+    bool is_entered = stack->n > n_before;
+    if (is_entered && stack->frames[stack->n - 1].has_slice)
+        slice_filter_take(&stack->filter, stack->taken, ns);
+    if ((is_entered && stack->frames[stack->n - 1].has_slice) || (stack->n < n_before && stack->n <= stack->n_at_taken))
+        stack->taken = 0;
+}
+
+/* Returns the index after the next record and what belongs to it. */
+static uint32_t end_of_record(const struct call_stack_input *input)
+{
+    uint32_t end = input->next + 1;
+    while (end < input->n && pnr_record_kind(input->records[end]) == PNR_DATA)
+        end++;
+    return end;
+}
+
 /* Most records are CALL and RETURN: for those the compiler omits what other kinds need. */
 static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack,
                                                                   enum pipeline_variant variant,
@@ -788,6 +822,8 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
                               ns);
         else if (kind == PNR_RETURN)
             leave_frame(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+        else if (kind == PNR_TAKE)
+            n = take_work(stack, record) ? next + 1 : n;
         else if (variant == PIPELINE_MUTED)
             n_own = convert_muted_record(stack, input, next, ns);
         else
@@ -810,9 +846,8 @@ static __attribute__((noinline)) void convert_muted_records(struct call_stack *s
     convert_records(stack, PIPELINE_MUTED, input, until_ticks);
 }
 
-void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+static void convert_by_variant(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
 {
-    size_t n_before = begin_changes(stack);
     enum pipeline_variant variant = slice_pipeline_variant(&stack->filter.pipeline);
     if (variant == PIPELINE_MUTED)
         convert_muted_records(stack, input, until_ticks);
@@ -820,6 +855,35 @@ void call_stack_records(struct call_stack *stack, struct call_stack_input *input
         convert_records(stack, PIPELINE_PLAIN, input, until_ticks);
     else
         convert_records(stack, PIPELINE_FILTERED, input, until_ticks);
+}
+
+/* Converts the next record alone. Returns false when there is none before until_ticks. */
+static bool convert_after_taking(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+{
+    uint32_t first = input->next, n = input->n;
+    size_t n_before = stack->n;
+    input->n = end_of_record(input);
+    convert_by_variant(stack, input, until_ticks);
+    input->n = n;
+    if (input->next == first)
+        return false;
+    if (pnr_record_kind(input->records[first]) != PNR_TAKE)
+        follow_taken_work(stack, n_before, timeline_since(input->timeline, input->zero_ns, input->ticks));
+    return true;
+}
+
+void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+{
+    size_t n_before = begin_changes(stack);
+    bool goes_on = true;
+    while (goes_on && input->next < input->n) {
+        if (stack->taken) {
+            goes_on = convert_after_taking(stack, input, until_ticks);
+        } else {
+            convert_by_variant(stack, input, until_ticks);
+            goes_on = stack->taken;     /* else all is converted that comes before until_ticks */
+        }
+    }
     end_changes(stack, n_before);
     if (input->next == input->n) {
         keep_previous(stack, input);

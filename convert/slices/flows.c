@@ -18,6 +18,12 @@ struct flow {
     uint32_t spawn;                     /* the arrow from its creation, which has no end yet; 0 = none */
 };
 
+struct work {
+    uint64_t identity;                  /* the key */
+    uint64_t ns;                        /* when it was submitted */
+    uint32_t thread;
+};
+
 #define TASK_UNNUMBERED UINT64_MAX
 
 void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choice)
@@ -28,11 +34,13 @@ void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choi
     remarks_init(&flows->remarks);
     spawn_arrows_init(&flows->spawns, sink, &flows->last_id);
     flows->table = (struct pnr_table){ .slot_size = sizeof(struct flow), .secret = pnr_table_secret() };
+    flows->works = (struct pnr_table){ .slot_size = sizeof(struct work), .secret = flows->table.secret };
 }
 
 void flows_clear(struct flows *flows)
 {
     pnr_table_clear(&flows->table);
+    pnr_table_clear(&flows->works);
     spawn_arrows_clear(&flows->spawns);
     remarks_clear(&flows->remarks);
 }
@@ -355,6 +363,51 @@ void flows_report(struct flows *flows, uint32_t thread, uint32_t label, const st
             .ns = ns, .flow = number, .thread = thread, .function = label,
             .phase = is_new ? FLOW_START : FLOW_STEP });
 }
+
+/* ---- works ---- */
+
+void flows_submit(struct flows *flows, uint32_t thread, uint64_t identity, uint64_t ns)
+{
+    struct work *work = identity ? pnr_table_find(&flows->works, identity) : NULL;
+    if (!flows->choice.has_works || !identity)
+        return;
+    if (!ns) {
+        if (work)
+            pnr_table_remove(&flows->works, work);
+        return;
+    }
+    if (!work && flows->works.n == FLOWS_MAX) {
+        flows->n_unconnected++;
+        return;
+    }
+    if (!work && !(work = pnr_table_add(&flows->works, identity))) {
+        flows->is_out_of_memory = true;
+        return;
+    }
+    work->ns = ns;
+    work->thread = thread;
+}
+
+void flows_take(struct flows *flows, uint32_t thread, uint64_t identity, uint32_t function, uint64_t ns)
+{
+    struct work *work = pnr_table_find(&flows->works, identity);
+    if (!work)
+        return;
+    struct flow_event event = { .ns = work->ns, .thread = work->thread, .function = function, .phase = FLOW_START,
+                                .origin = FLOW_OF_WORK };
+    bool is_known = symbols_function(flows->symbols, function) != NULL;
+    pnr_table_remove(&flows->works, work);
+    if (!is_known || ns < event.ns || !flows->sink->flow_event)
+        return;
+    event.flow = ++flows->last_id;
+    flows->sink->flow_event(flows->sink, &event);
+    event.ns = ns;
+    event.thread = thread;
+    event.phase = FLOW_END;
+    flows->sink->flow_event(flows->sink, &event);
+}
+
+void flows_forget_works(struct flows *flows) { pnr_table_clear(&flows->works); }
 
 void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut)
 {

@@ -57,8 +57,13 @@ struct hidden_calls {
 
 enum flow_phase { FLOW_START, FLOW_STEP, FLOW_END };
 
-/* Where the flow through the slices of one continuable frame passes one of them; or the start or end of the arrow from
- * the slice that created the frame to the frame's first slice. Or where the program reported a flow: its last event is a
+enum flow_origin {
+    FLOW_OF_SLICES,
+    FLOW_OF_CREATION,                   /* an arrow from the slice that created a frame to the frame's first slice */
+    FLOW_OF_WORK                        /* an arrow from the slice that handed work to another thread to where it is done */
+};
+
+/* Where the flow through the slices of one continuable frame passes one of them; or the start or end of an arrow. Or where the program reported a flow: its last event is a
  * STEP, as nobody knows that it is the last one. */
 struct flow_event {
     uint64_t ns;
@@ -66,7 +71,7 @@ struct flow_event {
     uint32_t thread;
     uint32_t function;                  /* the frame's; of a flow that the program reported, its label */
     enum flow_phase phase;
-    bool is_spawn;                      /* of such an arrow */
+    enum flow_origin origin;
 };
 
 enum task_phase { TASK_BEGIN, TASK_RESUME, TASK_SUSPEND, TASK_END };

@@ -101,7 +101,7 @@ enum annotation_field {
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
 /* Ids of the interned strings of every sequence. A function's category is its kind; plain functions have none. */
-enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK, CATEGORY_LABEL };
+enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK, CATEGORY_LABEL, CATEGORY_WORK };
 
 /* Functions have the ids after this one, in the order in which they occur: small ids take fewer bytes. */
 #define NAME_RUNNING 1
@@ -318,7 +318,8 @@ static char *put_perfetto_flow_event(char *to, struct rendering *rendering, cons
     if (event->detail < TRACE_DETAIL)
         to = put_perfetto_prepared(to, event->function->bytes, event->function->head_size);
     else
-        to = put_varint_field(put_name_field(to, event->function), EVENT_CATEGORY_ID, CATEGORY_SPAWN);
+        to = put_varint_field(put_name_field(to, event->function), EVENT_CATEGORY_ID,
+                              event->detail / TRACE_DETAIL == FLOW_OF_CREATION ? CATEGORY_SPAWN : CATEGORY_WORK);
     char *legacy = begin_small(to, EVENT_LEGACY);
     to = put_varint_field(legacy, LEGACY_PHASE, (unsigned char)"stf"[event->detail % TRACE_DETAIL]);
     to = put_varint_field(to, LEGACY_ID, event->number);
@@ -977,6 +978,7 @@ static char *put_common_names(char *to, const struct sink_process *process)
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_SPAWN, "creation");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
+    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_WORK, "work");
     if (process->has_labels)
         to = put_interned(to, INTERNED_CATEGORY, CATEGORY_LABEL, "label");
     to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");

@@ -149,7 +149,7 @@ static void put_flow_event(struct trace *trace, const struct flow_event *event, 
         .function = function,
         .thread = event->thread,
         .kind = TRACE_FLOW,
-        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->is_spawn),
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->origin),
     };
     note_event(trace, event->ns);
 }
@@ -159,7 +159,7 @@ static void add_request(struct trace *trace, const struct pnr_values *values, ui
                         uint64_t end_ns)
 {
     static const struct symbol request = { .name = { "request", sizeof "request" - 1 }, .kind = PNR_FUNCTION_LABEL };
-    struct flow_event flow = { .is_spawn = false };
+    struct flow_event flow = { .origin = FLOW_OF_SLICES };
     if (!trace->requests || !trace->functions ||
         !request_flows_find(trace->requests, trace->symbols, values, trace->order, begin_ns, &flow))
         return;

@@ -82,7 +82,7 @@ struct trace_thread {
 
 enum trace_event_kind { TRACE_SLICE, TRACE_FLOW, TRACE_TASK, TRACE_BYTES };
 
-/* The detail of a flow event is its phase, plus TRACE_DETAIL for a spawn arrow; of a task event its phase, plus its
+/* The detail of a flow event is its phase, plus TRACE_DETAIL times its origin; of a task event its phase, plus its
  * flags times TRACE_DETAIL. */
 #define TRACE_DETAIL 4
 

@@ -200,9 +200,11 @@ static char *put_json_flow_event(char *to, const struct trace_batch *batch, cons
     const struct trace_function *function = event->function;
     if (event->detail < TRACE_DETAIL)
         to = put_json_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
-    else
+    else if (event->detail / TRACE_DETAIL == FLOW_OF_CREATION)
         to = PUT(put_json_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
-    *to++ = "stf stf"[event->detail];
+    else
+        to = PUT(put_json_prepared(to, function->bytes, function->name_size), ",\"cat\":\"work\",\"ph\":\"");
+    *to++ = "stf"[event->detail % TRACE_DETAIL];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
     to = put_decimal(to, event->number);
     to = PUT(to, ",\"ts\":");

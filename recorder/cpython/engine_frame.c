@@ -532,6 +532,15 @@ static PyObject *evaluate_unrecorded(PyThreadState *ts, cpython_frame *f, int th
     return result;
 }
 
+/* A watched function that has no records has been left. */
+static void leave_watched(PyThreadState *ts, uint64_t tag)
+{
+    rec_threads_notice_fork();
+    struct rec_thread *thread = slow_path(ts, NULL, rec_no_frame);
+    if (thread && rec_tag_is_current(tag))
+        rec_threads_on_watched_exit(ts, thread, tag);
+}
+
 /* The hook of any frame, without a fast path. thread: that runs, or NULL when nothing is recorded. */
 static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                 struct rec_thread *thread, bool wraps)
@@ -566,6 +575,8 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_inlining_on_namespace(namespace);
     if (!is_excluded)
         append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
+    else if (rec_tag_watched(tag))
+        leave_watched(ts, tag);
     return result;
 }
 

@@ -179,6 +179,8 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     if (rec_tag_watched(tag) && kind == PNR_CALL)
         rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED) {
+        if (rec_tag_watched(tag) && kind == PNR_RETURN)
+            rec_threads_on_watched_exit(ts, thread, tag);
         if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
             skip_in_life(kind, f);
         return rec_tool_nothing();

@@ -107,7 +107,7 @@ static unsigned events_of(uint64_t tag)
     unsigned calls = rec_functions.filter.has_boundary ? 0 : REC_CODES_CALLS;
     if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
         return REC_CODES_ENTRIES | REC_CODES_EXITS | calls;
-    return rec_tag_watched(tag) ? REC_CODES_ENTRIES | calls : calls;
+    return rec_tag_watched(tag) ? REC_CODES_ENTRIES | REC_CODES_EXITS | calls : calls;
 }
 
 static void keep_tag(PyCodeObject *code, uint64_t tag)

@@ -401,6 +401,104 @@ class Waits(e2e.EndToEnd):
         self.assertRegex(text, r"(?m)^ +1 +[\d.]+\ws  __main__\.reader:\d+ for what is not known, in __main__\.inner:\d+$")
 
 
+class Works(e2e.EndToEnd):
+    """Arrows to what a pool of threads does. The oracle: the program writes down which function submitted each work, and in
+    which thread it ran."""
+
+    PROGRAM = """
+        import asyncio, concurrent.futures, json, threading, time
+        done = []
+        def work(submitter, n):
+            done.append((submitter, threading.get_native_id()))
+            time.sleep(0.0001 * n)
+        def first(pool):
+            return [pool.submit(work, "first", n % 3) for n in range(30)]
+        def second(pool):
+            return [pool.submit(work, "second", n % 2) for n in range(30)]
+        def third(pool):
+            futures = [pool.submit(work, "third", 1) for n in range(20)]
+            for future in futures[::2]:
+                future.cancel()                 # whether that comes too late is not known
+            time.sleep(0.001)
+            return futures[1::2]
+        async def asks():
+            await asyncio.gather(*(asyncio.to_thread(work, "asks", n % 2) for n in range(20)))
+        async def main():
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(asks(), *(loop.run_in_executor(None, work, "main", n) for n in range(10)),
+                                 asyncio.to_thread(time.sleep, 0.001), asks())
+        with concurrent.futures.ThreadPoolExecutor(3) as pool, concurrent.futures.ThreadPoolExecutor(2) as other:
+            thread = threading.Thread(target=lambda: concurrent.futures.wait(first(pool) + second(other)))
+            thread.start()
+            concurrent.futures.wait(second(pool) + third(pool) + first(other))
+            asyncio.run(main())
+            thread.join()
+        print(json.dumps(done))
+        """
+
+    def check_works(self, *options, are_all=True):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--force", *options])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
+        expected = collections.Counter((submitter, thread) for submitter, thread in json.loads(finished.out))
+        found = collections.Counter()
+        for one in trace.works:
+            maker = one.maker
+            while maker.parent and own(maker.function.name) == maker.function.name:
+                maker = maker.parent            # from submit() to the program's function
+            inside = [one.made, *(each for each in trace.named("__main__.work") if each.parent is one.made)]
+            if any(own(each.function.name) == "work" for each in inside):
+                submitter = own(maker.function.name).partition(".")[0]     # without the generator in it
+                found[submitter if submitter in ("first", "second", "third", "main") else "asks", one.made.thread[1]] += 1
+        if are_all:
+            self.assertSame(expected, found, "works")
+        self.assertEqual(found - expected, collections.Counter())
+
+    def test_works(self):
+        self.check_works()
+
+    def test_standard_library_is_not_recorded(self):
+        self.check_works("--no-stdlib")
+
+    def test_mine(self):
+        self.check_works("--mine")
+
+    def test_sparse(self):
+        self.check_works("--clock", "sparse")
+
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
+    def test_monitoring(self):
+        self.check_works("--engine", "monitoring")
+        self.check_works("--engine", "monitoring", "--no-stdlib")
+
+    @unittest.skipIf(e2e.VERSION < (3, 12), "there are no budgets")
+    def test_budget(self):
+        """What does the work may be muted."""
+        self.check_works("--max-overhead", "0.1%", are_all=False)
+
+    def test_c_function_is_not_the_next_call(self):
+        """What a thread of a pool calls after work in C is no part of that work."""
+        self.record("""
+            import concurrent.futures, time, weakref
+            class Value: pass
+            def collected(reference): pass
+            def made(value): return weakref.ref(value, collected)
+            def after(): pass
+            def begin(): pass
+            with concurrent.futures.ThreadPoolExecutor(1, initializer=begin) as pool:
+                pool.submit(time.sleep, 0.001).result()
+                pool.submit(after).result()
+            """, options=["-q", "--no-stdlib"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
+        self.assertEqual([(own(one.maker.function.name), own(one.made.function.name)) for one in trace.works],
+                         [("<module>", "after")])
+
+    def test_other_flows(self):
+        self.record(self.PROGRAM)
+        for flows, has_works in ("none", False), ("generator", False), ("generator,work", True), ("all", True):
+            trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--flows", flows))
+            self.assertEqual(bool(trace.works), has_works, flows)
+
+
 class Table(e2e.EndToEnd):
     """The table of --top --tasks. The oracle: the program counts the runs of its tasks, and knows which one blocks."""
 

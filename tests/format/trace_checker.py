@@ -31,7 +31,7 @@ from itertools import takewhile
 import capture_reader as reader
 from capture_reader import (ARGUMENTS, C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH,
                             FINISH_UNWIND, FLOW, INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESULT, RESUME, RETURN,
-                            SPAN, SPAN_END, START, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
+                            SPAN, SPAN_END, START, SUBMIT, SWITCH, TAKE, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
@@ -126,6 +126,7 @@ class Stack:
     def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
+        self.taken = None               # the identity of the work that the next slice does; how many are open
         self.suspended_now = []         # slices that the records right before this one suspended, the innermost first
         self.minimum = process.number("min_duration_ns", 0)
         self.is_asked = False           # see Slice.is_eager
@@ -136,12 +137,17 @@ class Stack:
     def push(self, kind, function, frame, ns, what=None, flags=(), values=()):
         begin, before = max(ns, self.last + 1), self.last
         self.last = begin + bool(frame)
+        taken, self.taken = self.taken, None
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, flags=set(flags), where=self.where, before=before,
                       begin_slack=max(0, self.latest - begin),
                       is_kept=kind in ("unrecorded", "collection", "span") or bool(flags), around=around, values=values,
                       is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
+        if taken:
+            self.last += 1
+            self.keep_outer()
+            self.change("take", taken[0], (self.last, self.where, function))
         if frame:
             self.change(what, frame, slice)
             spans = self.suspended.pop(frame, ())
@@ -239,7 +245,13 @@ class Stack:
         elif values.pairs and label in self.process.functions:
             self.expected.reported_flows[self.where[0], values.pairs[0][1]].append((ns, self.last, self.where))
 
+    def submit(self, work, ns):
+        self.last = max(ns, self.last + 1)
+        self.keep_outer()
+        self.change("submit", work, (self.last, self.where) if self.open else None)
+
     def report(self, text, ns):
+        self.change("forget", 0, None)
         self.last = max(ns, self.last + 1)
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
@@ -290,6 +302,12 @@ class Stack:
             self.follow_suspension(("python", function, frame))
         elif kind != OPEN:              # those list what is open anyway
             self.suspended_now = []
+        n = len(self.open)
+        self.record_alone(kind, frame, function, ns)
+        if self.taken and len(self.open) < n and len(self.open) <= self.taken[1]:
+            self.taken = None
+
+    def record_alone(self, kind, frame, function, ns):
         if kind in (CALL, START, RESUME):
             self.push("python", function, frame, ns, "start" if kind == START else "resume")
         elif kind in (RETURN, UNWIND, YIELD, FINISH, FINISH_UNWIND):
@@ -324,6 +342,10 @@ class Stack:
             self.remark(kind, function, frame, ns)
         elif kind in (ARGUMENTS, RESULT):
             self.describe_call(kind, function, frame)
+        elif kind == SUBMIT:
+            self.submit(frame, ns)
+        elif kind == TAKE:
+            self.taken = (frame, len(self.open)) if frame else None
         elif kind == LOST:
             self.report(f"[lost {function} events]", ns)
 
@@ -347,7 +369,7 @@ class Expected:
     def __init__(self, capture):
         self.counters, self.reported_flows, self.suspended = Counter(), defaultdict(list), {}
         self.slices, self.flows, self.instants, self.names = [], [], Counter(), {}
-        self.creations, self.tasks = [], []
+        self.creations, self.tasks, self.works = [], [], []
         self.ledgers = {}               # by pid: what a viewer shows of each ledger
         self.sampled = {}               # by pid: what a viewer shows of the samples
         self.is_exact = True
@@ -448,8 +470,17 @@ class Expected:
         def is_recorded(function, begin, end):
             return not process.ledger or begin is None or process.ledger.is_recorded(function, begin, end)
 
+        works = {}                      # by identity: when and where they were submitted
         for ticks, _, _, what, frame, slice in changes:
-            if what == "create":
+            if what == "submit":
+                works[frame] = slice
+            elif what == "take":
+                work = works.pop(frame, None)
+                if work and slice[2] in process.functions and slice[0] >= work[0]:
+                    self.works.append((*work, *slice[:2], describe(process, "python", slice[2])[0]))
+            elif what == "forget":
+                works.clear()
+            elif what == "create":
                 alive.pop(frame, None)
                 made[frame], slice.ticks = slice, ticks
             elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
@@ -770,7 +801,9 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
                                                  for flow in reported.values()):
         problems.append(f"reported flows are {reported}, not {want}")
     creations = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "creation"}
-    numbers = sorted([*flow_events, *creations, *reported])
+    works = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "work"}
+    compare_works(works, expected, tolerance_ns, problems)
+    numbers = sorted([*flow_events, *creations, *reported, *works])
     if numbers != list(range(1, len(numbers) + 1)):
         problems.append(f"flows are numbered {sorted(flow_events)}, creations {sorted(creations)}")
     compare_flows(flow_events, slices, pairs, expected, problems)
@@ -918,6 +951,17 @@ class Ends(list):
     def __init__(self):
         super().__init__()
         self.waits = []
+
+
+def compare_works(works, expected, tolerance_ns, problems):
+    """An arrow from where each was submitted to where it is done."""
+    have = sorted((*sorted(flow)[0][:1], sorted(flow)[0][2], *sorted(flow)[-1][:1], sorted(flow)[-1][2], flow[0][3])
+                  for flow in works.values())
+    want = sorted(expected.works)
+    if any([event[1] for event in sorted(flow)] != ["s", "f"] for flow in works.values()) or \
+            [(one[1], *one[3:]) for one in have] != [(one[1], *one[3:]) for one in want] or \
+            any(abs(a[i] - b[i]) > tolerance_ns for a, b in zip(have, want) for i in (0, 2)):
+        problems.append(f"works are {have}, not {want}")
 
 
 def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):

@@ -818,6 +818,46 @@ def waits(path):
         process.end(2000, lost=3)
 
 
+def works(path):
+    """Work that is handed to other threads: to functions of the standard library that are recorded, and to some that are
+    not. Identities that are used again, a C function, work that is never done, and records that are missing."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="works.py")
+        main, work, other = (process.function("__main__", name, "works.py", line)
+                             for name, line in (("main", 1), ("work", 5), ("other", 9)))
+        handed = process.function("__main__", "handed", "works.py", 13, COROUTINE)
+        run = process.function("concurrent.futures.thread", "_WorkItem.run", "thread.py", 53)
+        a, b, c, d, e, f, g, h = (0x7f12_3450 + i for i in range(8))
+        one, two, three = (process.thread(i + 1, 7001 + i, name) for i, name in enumerate(("MainThread", "pool_0", "pool_1")))
+        one.block([
+            submit(100, 0, h),                                             # in no slice: no arrow
+            call(1000, main), submit(1100, 0, a), submit(1200, 0, b), submit(1300, 0, c), call(1400, other), submit(1500, 0, d),
+            return_(1600, other), submit(1700, 0, a), submit(2100, 0, e), submit(2500, 0, b), submit(2510, 0, f), submit(3500, 0, g)])
+        one.block([open_(main), lost(4000, 7), submit(4600, 0, f), return_(9000, main)], flags=LAST)
+        two.block([
+            take(1150, 0, a), call(1160, run), call(1170, work), return_(1180, work), return_(1190, run),
+            take(1650, 0, c), call(1660, work), return_(1670, work), take(1680, 0, 0), call(1690, other), return_(1700, other),
+            take(2000, 0, h), call(2010, run), return_(2020, run),
+            take(2200, 0, e), start(2210, handed, h), finish(2250, handed, h),                 # a coroutine
+            take(2300, 0, d), take(2400, 0, 0), call(2450, other), return_(2460, other),          # a C function
+            take(2600, 0, b)])                                             # submitted twice: the second time counts
+        two.block([call(2700, run), return_(2710, run), take(5000, 0, g), call(5010, run), return_(5020, run),     # forgotten
+                   take(5100, 0, f), call(5110, run)], flags=LAST)
+        three.block([take(1800, 0, a), call(1810, run), return_(1820, run)], flags=LAST)
+        process.end(10_000, lost=7)
+
+
+def works_killed(path):
+    """The worked example of specs/capture-format.md, section 12.8."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="works.py")
+        main = process.function("__main__", "main", "works.py", 1)
+        run = process.function("concurrent.futures.thread", "_WorkItem.run", "thread.py", 53)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "pool_0")
+        process.leave_live([one.chunk([call(1000, main), submit(1100, 0, 0x7f12_3450)], begin=900),
+                            two.chunk([take(1150, 0, 0x7f12_3450), call(1160, run)], begin=1120)], at=2000)
+
+
 def store(data):
     """A zstd frame with the data as one raw block, which is readable."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -1275,7 +1315,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
-         greenlets, forked, creations, creations_min_duration, tasks, waits, stack_again,
+         greenlets, forked, creations, creations_min_duration, tasks, waits, works, works_killed, stack_again,
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
