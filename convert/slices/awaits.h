@@ -35,6 +35,12 @@ void awaits_suspend(struct awaits *awaits, const struct symbols *symbols, uint32
 /* The frame that was suspended last is a task, or it is not known what comes before the next record. */
 static inline void awaits_end(struct awaits *awaits) { awaits->is_open = false; }
 
+/* The n records from this one on are no break. */
+static inline void awaits_skip(struct awaits *awaits, uint32_t index, uint32_t n)
+{
+    awaits->next += awaits->next == index ? n : 0;
+}
+
 /* A block of n records ends. */
 static inline void awaits_end_block(struct awaits *awaits, uint32_t n)
 {

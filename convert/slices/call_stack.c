@@ -502,6 +502,26 @@ static void convert_result(struct call_stack *stack, uint32_t function, const st
         describe_call(stack, i - 1, values);
 }
 
+/* Returns how many frames there are up to the innermost one that is no span; at most MAX_CARRIED spans are skipped. */
+static size_t count_without_spans(const struct call_stack *stack)
+{
+    size_t n = stack->n_overflowed ? 0 : stack->n;
+    while (n > 0 && stack->n - n < MAX_CARRIED && stack->frames[n - 1].subject == PNR_SUBJECT_SPAN)
+        n--;
+    return n;
+}
+
+/* The innermost frame, spans apart, is the coroutine of a task. n: records that it takes, from `index` on. */
+static void convert_task(struct call_stack *stack, uint32_t function, const struct pnr_values *values, uint32_t index,
+                         uint32_t n)
+{
+    size_t n_frames = count_without_spans(stack);
+    const struct stack_frame *top = n_frames ? &stack->frames[n_frames - 1] : NULL;
+    awaits_skip(&stack->awaits, index, n);
+    if (top && top->subject == PNR_SUBJECT_PYTHON && top->function == function && top->has_slice)
+        flows_describe_task(stack->filter.pipeline.flows, function, top->frame, values);
+}
+
 /* Converts the record at `index`, which has values. Returns how many DATA records follow it. */
 static uint32_t convert_values(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
                                uint64_t ns)
@@ -518,6 +538,8 @@ static uint32_t convert_values(struct call_stack *stack, const struct call_stack
         convert_arguments(stack, pnr_record_function(*record), &values);
     else if (pnr_record_kind(*record) == PNR_RESULT)
         convert_result(stack, pnr_record_function(*record), &values);
+    else if (pnr_record_kind(*record) == PNR_TASK)
+        convert_task(stack, pnr_record_function(*record), &values, index, 1 + n_data);
     else if (pnr_record_kind(*record) == PNR_SPAN)
         push_span(stack, pnr_record_function(*record), remarks_keep(remarks, &values), ns);
     else
@@ -560,9 +582,7 @@ static __attribute__((noinline)) void suspend_frame(struct call_stack *stack, st
 {
     struct flows *flows = stack->filter.pipeline.flows;
     uint32_t function = pnr_record_function(record);
-    size_t n = stack->n_overflowed ? 0 : stack->n;
-    while (n > 0 && stack->n - n < MAX_CARRIED && stack->frames[n - 1].subject == PNR_SUBJECT_SPAN)
-        n--;
+    size_t n = count_without_spans(stack);
     if (n > 0 && is_same_frame(&stack->frames[n - 1], PNR_SUBJECT_PYTHON, function, pnr_record_frame(record)))
         awaits_suspend(&stack->awaits, flows->symbols, function, index);
     else

@@ -58,7 +58,11 @@ struct flows {
     struct spawn_arrows spawns;
     struct tasks tasks;
     struct remarks remarks;
+    bool has_names;                     /* tasks have names: each is reported when its first slice has ended */
+    struct pnr_table names;             /* of struct task_name, by frame identity */
     struct awaited awaited;             /* by the frame that is left next: flows_await() */
+    uint64_t awaiting_frame;            /* of the task that waits for another one, when it is suspended next; 0: none */
+    struct pnr_string awaited_task;     /* the name of that one; owned */
     bool has_left_task;                 /* since flows_await() */
     struct pnr_table table;             /* of struct flow, by frame identity */
     struct pnr_table works;             /* of struct work, by identity: those that no thread has taken */
@@ -91,6 +95,9 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 /* A pending slice is retained; comes before flows_leave(). begin_ns: what flows_enter() returned. If the flow has
  * continued meanwhile (an exit is missing), the slice has no flow event. */
 void flows_retain(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
+
+/* The program's recorder knows of the task whose coroutine has this frame: values of its TASK record. */
+void flows_describe_task(struct flows *flows, uint32_t function, uint64_t frame, const struct pnr_values *values);
 
 /* The frame that is left next is suspended, and waits for this. */
 void flows_await(struct flows *flows, struct awaited awaited);

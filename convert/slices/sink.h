@@ -91,6 +91,8 @@ struct task_event {
     enum task_phase phase;
     uint32_t flags;                     /* END: SLICE_UNFINISHED or SLICE_CUT, if the task continues after that */
     struct awaited awaited;             /* SUSPEND: until it is resumed */
+    struct pnr_string name;             /* BEGIN, END: as it was when the task was suspended first; empty: not known */
+    struct pnr_string other;            /* SUSPEND: the name of the task that it waits for; END: its own, if it has changed */
 };
 
 struct sink_process {

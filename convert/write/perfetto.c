@@ -832,18 +832,19 @@ static void put_task_track(struct trace *trace, uint64_t track)
 
 /* What is rendered at once comes first in its batch: a track must come before all its events. */
 static void detailed_perfetto_task(struct trace *trace, const struct task_event *event,
-                                   const struct trace_function *function, const struct pnr_values *values)
+                                   const struct trace_function *function, struct pnr_string name,
+                                   const struct pnr_values *values)
 {
     bool is_begin = event->phase == TASK_BEGIN || event->phase == TASK_RESUME;
     if (event->phase == TASK_BEGIN)
         put_task_track(trace, TASK_TRACK_BASE + event->task);
-    char *packet = begin_packet(trace, 3 * TRACE_STEP + annotations_size(trace, values));
+    char *packet = begin_packet(trace, 3 * TRACE_STEP + string_size(name) + annotations_size(trace, values));
     if (!packet)
         return;
     char *body, *to = begin_track_event(trace, packet, is_begin ? EVENT_BEGIN : EVENT_END, event->ns, &body);
     to = put_varint_field(to, EVENT_TRACK, TASK_TRACK_BASE + event->task);
     if (event->phase == TASK_BEGIN)
-        to = put_name_field(to, function);
+        to = name.size ? put_string_field(to, EVENT_NAME, name) : put_name_field(to, function);
     else if (is_begin)
         to = put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING);
     if (is_begin)

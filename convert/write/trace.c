@@ -337,15 +337,39 @@ static void add_function_value(struct trace *trace, struct pnr_values_writer *wr
                                                 .text = { trace->text, (uint32_t)size } });
 }
 
+static struct pnr_string text_of(const char *text) { return (struct pnr_string){ text, (uint32_t)strlen(text) }; }
+
+/* Makes the name of a task's row, if the task has a name: `NAME: module.coroutine`. Returns false when out of memory. */
+static bool name_task_row(struct trace *trace, const struct task_event *event, struct pnr_string *name)
+{
+    const struct symbol *symbol = symbols_function(trace->symbols, event->function);
+    size_t size = event->name.size;
+    if (!size || !symbol)
+        return true;
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, size) < 0)
+        return false;
+    memcpy(trace->text, event->name.bytes, size);
+    if (append_hidden_text(trace, &size, ": ") < 0 || append_function_name(trace, &size, symbol) < 0)
+        return false;
+    *name = (struct pnr_string){ trace->text, (uint32_t)size };
+    return true;
+}
+
 /* Adds the begin of a task, or an event with what it waits for. */
 static void add_detailed_task(struct trace *trace, const struct task_event *event, const struct trace_function *function)
 {
     struct pnr_values_writer writer;
+    struct pnr_string name = { NULL, 0 };
     writer.size = writer.n_left_out = 0;
     add_function_value(trace, &writer, "waits_for", event->awaited.what);
     add_function_value(trace, &writer, "waits_in", event->awaited.where);
-    if (!trace->sink.is_broken)
-        trace->format->detailed_task(trace, event, function, &(struct pnr_values){ writer.bytes, writer.size, 0 });
+    if (event->other.size)
+        pnr_values_add(&writer, &(struct pnr_value){ .key_text = text_of(event->phase == TASK_END ? "renamed" : "waits_for_task"),
+                                                     .type = PNR_VALUE_TEXT, .text = event->other });
+    if (!name_task_row(trace, event, &name))
+        fail_trace(trace);
+    else
+        trace->format->detailed_task(trace, event, function, name, &(struct pnr_values){ writer.bytes, writer.size, 0 });
 }
 
 static void add_task_event(struct sink *sink, const struct task_event *event)
@@ -354,7 +378,7 @@ static void add_task_event(struct sink *sink, const struct task_event *event)
     const struct trace_function *function = prepared_function(trace, event->function);
     if (!function || sink->is_broken)   /* tasks have known functions */
         return;
-    if (event->phase == TASK_BEGIN || event->awaited.what || event->awaited.where) {
+    if (trace->has_task_names || event->phase == TASK_BEGIN || event->awaited.what || event->awaited.where) {
         add_detailed_task(trace, event, function);
         return;
     }
@@ -408,6 +432,7 @@ static void begin_trace_process(struct sink *sink, const struct sink_process *pr
     trace->latest_ns = trace->batch->since_ns = 0;
     trace->symbols = process->symbols;
     trace->order = process->order;
+    trace->has_task_names = symbols_property(process->symbols, "task_names").size > 0;
     trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
     if (trace->functions)
         trace->n_functions = process->symbols->n_functions;

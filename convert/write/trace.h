@@ -125,9 +125,9 @@ struct trace_format {
                            struct pnr_string hides);
     /* function: the label. */
     void (*remark)(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function);
-    /* A task begins, or an event of it has values; without bytes when it has none. */
+    /* A task begins, or an event of it has a name in place of its function's, or values. Without bytes when it has none. */
     void (*detailed_task)(struct trace *trace, const struct task_event *event, const struct trace_function *function,
-                          const struct pnr_values *values);
+                          struct pnr_string name, const struct pnr_values *values);
     void (*recorder_event)(struct trace *trace, const struct sink_recorder_event *event);
     void (*instant)(struct trace *trace, uint32_t thread, uint64_t ns, const char *text);
     /* Returns 0, or -1 when out of memory. */
@@ -153,7 +153,8 @@ struct trace {
     size_t text_capacity;
     const struct request_flows *requests;       /* NULL: none are shown; borrowed */
     const struct symbols *symbols;      /* of the present process; borrowed */
-    uint32_t order;                     /* of the present process */
+    uint32_t order;                     /* of the present process, like the next */
+    bool has_task_names;                /* then all events of tasks are rendered at once: those of one time stay in order */
     struct trace_function *functions;   /* by function index - 1; after them what stands for all requests */
     uint32_t n_functions;
     struct trace_thread *threads;

@@ -214,10 +214,12 @@ static char *put_json_flow_event(char *to, const struct trace_batch *batch, cons
 }
 
 /* Puts the begin of a task event. A task is an async event with begin and end; each time it runs is one nested in that. */
-static char *put_json_task_head(char *to, const struct trace_function *function, enum task_phase phase, uint64_t task,
-                                uint64_t ns, const struct trace_thread *thread)
+static char *put_json_task_head(char *to, const struct trace_function *function, struct pnr_string name,
+                                enum task_phase phase, uint64_t task, uint64_t ns, const struct trace_thread *thread)
 {
-    if (phase == TASK_BEGIN || phase == TASK_END)
+    if (name.size)
+        to = PUT(text_put_json(PUT(to, ",\n{\"name\":\""), name), "\"");
+    else if (phase == TASK_BEGIN || phase == TASK_END)
         to = put_json_prepared(to, function->bytes, function->name_size);
     else
         to = PUT(to, ",\n{\"name\":\"[running]\"");
@@ -232,7 +234,7 @@ static char *put_json_task_head(char *to, const struct trace_function *function,
 /* Puts a task event that is no begin. */
 static char *put_json_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
-    to = put_json_task_head(to, event->function, event->detail % TRACE_DETAIL, event->number, event->ns,
+    to = put_json_task_head(to, event->function, (struct pnr_string){ NULL, 0 }, event->detail % TRACE_DETAIL, event->number, event->ns,
                             &batch->threads[event->thread]);
     if (event->detail < TRACE_DETAIL)
         return PUT(to, "}");
@@ -392,14 +394,14 @@ static void detailed_json_slice(struct trace *trace, const struct slice *slice, 
 }
 
 static void detailed_json_task(struct trace *trace, const struct task_event *event, const struct trace_function *function,
-                               const struct pnr_values *values)
+                               struct pnr_string name, const struct pnr_values *values)
 {
-    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + function->tail_size +
+    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + function->tail_size + escaped_size(name) +
                                             json_values_size(trace->symbols, values));
     if (!to)
         return;
     trace->n_events++;
-    to = put_json_task_head(to, function, event->phase, event->task, event->ns, &trace->threads[event->thread]);
+    to = put_json_task_head(to, function, name, event->phase, event->task, event->ns, &trace->threads[event->thread]);
     if (event->phase == TASK_BEGIN)
         to = put_bytes(to, function->bytes + function->head_size, function->tail_size - strlen(SLICE_END));
     if (values->size || event->flags) {

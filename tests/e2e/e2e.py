@@ -187,7 +187,7 @@ def events(file, sources=None):
 Creation = collections.namedtuple("Creation", "maker made")     # slices
 # The slice that hands work to another thread, and the one that does it.
 Work = collections.namedtuple("Work", "maker made")
-Task = collections.namedtuple("Task", "name src begin end runs flags waits")
+Task = collections.namedtuple("Task", "name src begin end runs flags waits others renamed")
 
 
 class Trace:
@@ -371,13 +371,15 @@ def task(events, slices, sources):
         raise AssertionError(f"a task is reported by {events}")
     runs = [slices.get((thread, ts)) for kind, _, thread, ts, *_ in inner if kind == "b"]
     ends = [event[3] for event in inner if event[0] == "e"]
-    if any(not run or run.end != end or run.function.name != name for run, end in zip(runs, ends)):
+    if any(not run or run.end != end or name != run.function.name and not name.endswith(": " + run.function.name) for run, end in zip(runs, ends)):
         raise AssertionError(f"{name} runs in {runs} until {ends}")
-    flags = frozenset(last[4])
+    flags = frozenset(last[4]) - {"renamed"}
     if flags - {"unfinished", "cut"} or (not flags and times[-1] != times[-2]):
         raise AssertionError(f"the task {name} ends by {last}")
-    waits = [(event[4].get("waits_for"), event[4].get("waits_in")) for event in inner if event[0] == "e"]
-    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags, waits)
+    args = [event[4] for event in inner if event[0] == "e"]
+    waits = [(one.get("waits_for"), one.get("waits_in")) for one in args]
+    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags, waits,
+                [one.get("waits_for_task") for one in args], last[4].get("renamed"))
 
 
 def read_flow(number, steps):

@@ -499,6 +499,106 @@ class Works(e2e.EndToEnd):
             self.assertEqual(bool(trace.works), has_works, flows)
 
 
+class Names(e2e.EndToEnd):
+    """Names of tasks (--task-names). The oracle: the program writes down what get_name() returns, and what it awaits."""
+
+    PROGRAM = """
+        import asyncio, json
+        names, waits = {}, {}
+        def keep(task, others=()):
+            names[task.get_coro().__qualname__] = task.get_name()
+            waits[task.get_coro().__qualname__] = [each and each.get_name() for each in others]
+        class Own(asyncio.Task):
+            "What it overrides is not called."
+            def get_name(self): raise AssertionError("the recorder runs the program's code")
+            get_coro = get_name
+        class Hidden(asyncio.tasks._PyTask):
+            _name = property(Own.get_name, lambda self, name: None)
+        async def leaf(): await asyncio.sleep(0)
+        async def given(): await leaf()
+        async def default(): await leaf()
+        async def early(): await leaf()
+        async def itself():
+            asyncio.current_task().set_name("by itself")
+            await leaf()
+        async def later():
+            await leaf()
+            asyncio.current_task().set_name("changed " + 2000 * "x")
+            await leaf()
+        async def by_other(): await asyncio.sleep(0.01)
+        async def derived(): await leaf()
+        async def in_python(): await leaf()
+        async def waits_for(first, second):
+            await first
+            await leaf()
+            await second
+        async def main():
+            loop = asyncio.get_running_loop()
+            tasks = [asyncio.create_task(given(), name="given \\u00fc \\ud800"), asyncio.create_task(default()),
+                     asyncio.create_task(early()), asyncio.create_task(itself()), asyncio.create_task(later()),
+                     asyncio.create_task(by_other()), asyncio.tasks._PyTask(in_python(), loop=loop, name="in Python")]
+            tasks[2].set_name(12)
+            own, hidden = Own(derived(), loop=loop, name="own"), Hidden(leaf(), loop=loop)
+            keep(tasks[6])
+            last = asyncio.create_task(waits_for(tasks[1], tasks[5]), name="waits")
+            await asyncio.sleep(0)
+            tasks[5].set_name("by another")
+            await asyncio.gather(*tasks, own, hidden, last)
+            for task in tasks[:6]:
+                keep(task)
+            keep(last, [tasks[1], None, tasks[5], None])
+            names["derived"] = asyncio.Task.get_name(own)
+        asyncio.run(main())
+        print(json.dumps([names, waits]))
+        """
+
+    def check_names(self, *options):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--force", "--task-names", *options])
+        names, waits = json.loads(finished.out)
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
+        found = {}
+        for task in trace.tasks:
+            row, _, coroutine = task.name.rpartition(": __main__.")
+            found[coroutine] = task.renamed or row
+            if coroutine == "waits_for":
+                self.assertEqual(["".join(other or "") for other in task.others], [other or "" for other in waits[coroutine]])
+            elif coroutine in ("later", "by_other"):
+                self.assertEqual(row, names["default"].replace("2", {"later": "5", "by_other": "6"}[coroutine])
+                                 if names["default"] == "Task-2" else row)
+        self.assertEqual({coroutine: name.rstrip("x\u2026") for coroutine, name in found.items() if coroutine in names},
+                         {coroutine: name.replace("\ud800", "\ufffd").rstrip("x") for coroutine, name in names.items()})
+        self.assertNotIn("Task-", found.get("leaf", ""))        # its class hides the name
+
+    def test_names(self):
+        self.check_names()
+
+    def test_sparse(self):
+        self.check_names("--clock", "sparse")
+
+    def test_standard_library_is_not_recorded(self):
+        self.check_names("--no-stdlib")
+
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
+    def test_monitoring(self):
+        self.check_names("--engine", "monitoring")
+
+    def test_off(self):
+        self.record(self.PROGRAM, options=["-q"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
+        self.assertEqual([task.name for task in trace.tasks if ": " in task.name or task.renamed], [])
+
+    def test_killed(self):
+        finished, _ = self.record("""
+            import asyncio, os, signal
+            async def runs(): os.kill(os.getpid(), signal.SIGKILL)
+            async def main():
+                await asyncio.create_task(runs(), name="the last")
+            asyncio.run(main())
+            """, options=["-q", "--task-names"], status=-9)
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
+        self.assertEqual([task.name for task in trace.tasks], ["Task-1: __main__.main", "the last: __main__.runs"])
+
+
 class Table(e2e.EndToEnd):
     """The table of --top --tasks. The oracle: the program counts the runs of its tasks, and knows which one blocks."""
 

@@ -31,7 +31,7 @@ from itertools import takewhile
 import capture_reader as reader
 from capture_reader import (ARGUMENTS, C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH,
                             FINISH_UNWIND, FLOW, INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESULT, RESUME, RETURN,
-                            SPAN, SPAN_END, START, SUBMIT, SWITCH, TAKE, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
+                            SPAN, SPAN_END, START, SUBMIT, SWITCH, TAKE, TASK, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
@@ -62,6 +62,7 @@ class Slice:
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
     is_of_task: bool = False
     is_suspended: bool = False      # it ends by YIELD
+    awaited_task: dict = field(default_factory=dict)
     awaited: dict = field(default_factory=dict)     # of a task: what it waits for then
     inner: list = field(default_factory=list)   # what was suspended right before it, without other records in between
 
@@ -76,6 +77,9 @@ class Flow:
     function: int
     slices: list = field(default_factory=list)
     is_task: bool = False
+    row: str | None = None          # the task's name when it was suspended first, ...
+    latest: str = ""                # and its latest one
+    other: str | None = None        # the task that it waits for when it is suspended next
     end: int | None = None          # of the process, if it was alive then
     since: int | None = None        # ticks of when it was left; None: it runs
 
@@ -300,7 +304,7 @@ class Stack:
     def record(self, kind, frame, function, ns):
         if kind == YIELD:
             self.follow_suspension(("python", function, frame))
-        elif kind != OPEN:              # those list what is open anyway
+        elif kind not in (OPEN, TASK):  # those list what is open anyway, or belong to the exit
             self.suspended_now = []
         n = len(self.open)
         self.record_alone(kind, frame, function, ns)
@@ -342,6 +346,10 @@ class Stack:
             self.remark(kind, function, frame, ns)
         elif kind in (ARGUMENTS, RESULT):
             self.describe_call(kind, function, frame)
+        elif kind == TASK:
+            top = next((slice for slice in reversed(self.open) if slice.key[0] != "span"), None)
+            if top and top.key[:2] == ("python", function):
+                self.change("task", top.key[2], (function, dict(shown(frame))))
         elif kind == SUBMIT:
             self.submit(frame, ns)
         elif kind == TAKE:
@@ -480,6 +488,10 @@ class Expected:
                     self.works.append((*work, *slice[:2], describe(process, "python", slice[2])[0]))
             elif what == "forget":
                 works.clear()
+            elif what == "task":
+                if frame in alive and alive[frame].function == slice[0] and process.properties.get("task_names"):
+                    alive[frame].latest = slice[1].get("name", alive[frame].latest)
+                    alive[frame].other = slice[1].get("task")
             elif what == "create":
                 alive.pop(frame, None)
                 made[frame], slice.ticks = slice, ticks
@@ -501,16 +513,20 @@ class Expected:
                 flow.since, slice.is_of_task = None, flow.is_task
                 if slice.is_kept:
                     flow.slices.append(slice)
-            elif what == "finish":
-                alive.pop(frame, None)
-            elif what == "suspend" and frame in alive:
-                alive[frame].since = ticks
+            elif what in ("finish", "suspend") and frame in alive:
+                flow = alive[frame] if what == "suspend" else alive.pop(frame)
+                flow.since = ticks
+                flow.row = flow.latest if flow.row is None else flow.row
+                if what == "suspend" and flow.other:
+                    slice.awaited_task, flow.other = {"waits_for_task": flow.other}, None
         for flow in alive.values():
             flow.end = end
         self.flows += [flow for flow in flows if len(flow.slices) > 1]
         self.tasks += [flow for flow in flows if flow.is_task and flow.slices]
         for slice in (slice for flow in flows if flow.is_task for slice in flow.slices):
-            slice.awaited = awaited(process, slice)
+            slice.awaited = awaited(process, slice) | slice.awaited_task
+        for flow in self.tasks:
+            flow.name = f"{flow.row}: {flow.name}" if flow.row else flow.name
         self.creations = [one for one in self.creations if one.maker.is_kept and one.made.is_kept]
 
 
@@ -966,11 +982,12 @@ def compare_works(works, expected, tolerance_ns, problems):
 
 def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
     """A task is one event around one for each of its slices; those of the same time are in order."""
-    want = defaultdict(Ends)
+    want, renamed = defaultdict(Ends), {}
     for flow in expected.tasks:
         runs = [pairs[slice] for slice in flow.slices if slice in pairs]
         times = [(where, ts) for run in runs for where, ts in ((run.where, run.begin), (run.where, run.end))]
         want[flow.name, runs[0].src, tuple(times)].append(flow.end)
+        renamed[flow.name, runs[0].src, tuple(times)] = {"renamed": flow.latest} if flow.latest != (flow.row or "") else {}
         want[flow.name, runs[0].src, tuple(times)].waits.append([slice.awaited for slice in flow.slices if slice in pairs])
     for events in tasks.values():
         first, *inner, last = events if len(events) > 1 else events * 2
@@ -991,7 +1008,7 @@ def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
             waits = [event.get("args", {}) for event in inner[1::2]]
             expected_waits = want[key].waits.pop()
             has_args = any("args" in event for event in (first, *inner[::2])) or waits != expected_waits
-            if has_args or (last.get("args", {}), places[-1][0]) != (flags, places[-2][0]) \
+            if has_args or (last.get("args", {}), places[-1][0]) != (flags | renamed[key], places[-2][0]) \
                     or abs(last["ts"] - ts) > (tolerance_ns if flags else 0):
                 problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are wrong args")
     missing = [key[:2] for key, ends in want.items() for _ in ends]

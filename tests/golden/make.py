@@ -818,6 +818,47 @@ def waits(path):
         process.end(2000, lost=3)
 
 
+def task_names(path):
+    """Names of tasks: set before the first run and in it, later, by others, never; in a span, over the begin of a block. A
+    task that waits for another one."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="names.py", task_names=1)
+        step = process.function("asyncio.events", "Handle._run", "/usr/lib/python3.12/asyncio/events.py", 78)
+        sleep = process.function("asyncio.tasks", "sleep", "/usr/lib/python3.12/asyncio/tasks.py", 627, COROUTINE)
+        worker, other = (process.function("__main__", name, "names.py", line, COROUTINE)
+                         for name, line in (("worker", 10), ("other", 20)))
+        label, name, task = (process.function("", text, "", 0, LABEL) for text in ("part", "name", "task"))
+        a, b, c, d, s = (0x7f12_3450 + i for i in range(5))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([
+            call(100, step), start(110, worker, a), *remark("TASK", 111, worker, ("name", "Task-1")), start(120, sleep, s),
+            yield_(130, sleep, s), *remark("TASK", 140, worker, ("name", "first")), yield_(150, worker, a), return_(160, step),
+            call(200, step), start(210, other, b), *remark("TASK", 211, other, ("name", "tea & \u00fc\"\n")),
+            *remark("SPAN", 212, label), *remark("TASK", 220, other, ("task", "first")), yield_(230, other, b),
+            return_(240, step),
+            call(300, step), start(310, other, c), yield_(320, other, c), return_(330, step),           # it has no name
+            call(400, step), resume(410, worker, a), *remark("TASK", 420, worker, ("name", "last"))])
+        thread.block([open_(step), open_(worker, a), finish(430, worker, a), return_(440, step),
+            call(500, step), start(510, worker, a), *remark("TASK", 511, worker, ("name", "again")),    # the identity again
+            *remark("TASK", 520, other, ("name", "of nobody")), yield_(530, worker, a), return_(540, step),
+            call(600, step), resume(610, other, c), *remark("TASK", 620, other, ("name", "late"), ("task", "again")),
+            yield_(630, other, c), return_(640, step),
+            call(700, step), start(710, other, d), *remark("TASK", 711, other, ("name", "running")),
+        ], end=900)
+        process.end(1000)
+
+
+def task_names_killed(path):
+    """The worked example of specs/capture-format.md, section 12.9."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="names.py", task_names=1)
+        worker = process.function("__main__", "worker", "names.py", 1, kind=COROUTINE)
+        name = process.function("", "name", "", 0, kind=LABEL)
+        thread = process.thread(1, 7001, "MainThread")
+        process.leave_live([thread.chunk([start(1000, worker, 0x7f12_3450),
+                                          *remark("TASK", 1010, worker, (name, "fetch 7"))], begin=900)], at=2000)
+
+
 def works(path):
     """Work that is handed to other threads: to functions of the standard library that are recorded, and to some that are
     not. Identities that are used again, a C function, work that is never done, and records that are missing."""
@@ -1315,7 +1356,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
-         greenlets, forked, creations, creations_min_duration, tasks, waits, works, works_killed, stack_again,
+         greenlets, forked, creations, creations_min_duration, tasks, waits, task_names, task_names_killed, works, works_killed, stack_again,
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
