@@ -58,16 +58,18 @@ static const char *parse_name(const struct option_row *row, const char *text, st
                    1u << PNR_FUNCTION_ASYNC_GENERATOR | 1u << PNR_FUNCTION_ITERABLE_COROUTINE)
 
 #define CREATION (1u << 31)             /* in addition to bits for kinds */
+#define WORK (1u << 30)
 
 static const char *parse_flows(const struct option_row *row, const char *text, struct options *options)
 {
     static const struct { const char *name; unsigned kinds; } table[] = {
-        { "all", ALL_KINDS },
+        { "all", ALL_KINDS | WORK },
         { "none", 0 },
         { "generator", 1u << PNR_FUNCTION_GENERATOR },
         { "coroutine", 1u << PNR_FUNCTION_COROUTINE },
         { "async_generator", 1u << PNR_FUNCTION_ASYNC_GENERATOR },
         { "iterable_coroutine", 1u << PNR_FUNCTION_ITERABLE_COROUTINE },
+        { "work", WORK },
         { "creation", CREATION },
     };
     unsigned kinds = 0;
@@ -78,16 +80,17 @@ static const char *parse_flows(const struct option_row *row, const char *text, s
         while (i < SIZE_OF(table) && (strlen(table[i].name) != size || memcmp(table[i].name, text, size) != 0))
             i++;
         if (i == SIZE_OF(table))
-            return "not a list of generator, coroutine, async_generator, iterable_coroutine, creation, all, none";
+            return "not a list of generator, coroutine, async_generator, iterable_coroutine, work, creation, all, none";
         kinds |= table[i].kinds;
         has_none |= table[i].kinds == 0;
         if (text[size] == 0)
             break;
         text += size + 1;
     }
-    if (has_none && kinds & ALL_KINDS)
+    if (has_none && kinds & (ALL_KINDS | WORK))
         return "not clear: none excludes other kinds";
     options->flows.flows = kinds & ALL_KINDS;
+    options->flows.has_works = kinds & WORK;
     options->flows.spawns = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? options->flows.flows : 0;
     return NULL;
 }
@@ -418,7 +421,7 @@ static int take_captures(int n, char **paths, struct options *options)
 int options_parse(int argc, char **argv, struct options *options)
 {
     struct given given = { .of_trace_alone = NULL };
-    *options = (struct options){ .selection = selection_new(), .format = ANY_FORMAT, .flows = { .flows = ALL_KINDS },
+    *options = (struct options){ .selection = selection_new(), .format = ANY_FORMAT, .flows = { .flows = ALL_KINDS, .has_works = true },
                                  .n_threads = count_processors() };
     if (!options->selection) {
         warn("out of memory");

@@ -107,7 +107,8 @@ static inline bool pnr_subject_is_named(enum pnr_subject subject)
 /* True for a record with values: its `frame` is their size. */
 static inline bool pnr_kind_has_values(unsigned kind)
 {
-    return (kind >= PNR_SPAN && kind <= PNR_FLOW && kind != PNR_SPAN_END) || kind == PNR_ARGUMENTS || kind == PNR_RESULT;
+    return (kind >= PNR_SPAN && kind <= PNR_FLOW && kind != PNR_SPAN_END) || kind == PNR_ARGUMENTS || kind == PNR_RESULT ||
+           kind == PNR_TASK;
 }
 
 #endif

@@ -396,7 +396,7 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
         learn_cost(stream, r, calls, false, ticks, reading);
     } else if (pnr_record_kind(r) == PNR_CREATE) {
         count_event(function, false, reading);
-    } else if (pnr_record_kind(r) == PNR_ARGUMENTS || pnr_record_kind(r) == PNR_RESULT) {
+    } else if (pnr_record_kind(r) == PNR_ARGUMENTS || pnr_record_kind(r) == PNR_RESULT || pnr_record_kind(r) == PNR_TASK) {
         for (uint32_t k = 0; k <= pnr_values_records(pnr_values_size(pnr_record_frame(r))); k++)
             count_event(function, false, reading);      /* each DATA record costs as much as an event */
     } else if (of.effect == PNR_EFFECT_LEAVE_SEVERAL) {

@@ -14,7 +14,7 @@ struct flow_row {
     struct row of;
     uint64_t ns, flow;
     uint32_t phase;                     /* number of a text */
-    uint32_t is_creation;
+    uint32_t is_creation, is_work;
 };
 
 struct events_table {
@@ -40,6 +40,8 @@ static const struct column flow_columns[] = {
     { "phase", NULL, "start, step or end", COLUMN_TEXT, OF_ROW, offsetof(struct flow_row, phase), 0, TEXT_PHASE },
     { "is_creation", NULL, "of the arrow from where a generator or coroutine was made to its first slice", COLUMN_BOOL,
       OF_ROW, offsetof(struct flow_row, is_creation), 1, 0 },
+    { "is_work", NULL, "of the arrow from where work was handed to a pool of threads to where it is done", COLUMN_BOOL,
+      OF_ROW, offsetof(struct flow_row, is_work), 1, 0 },
     COLUMNS_OF_FUNCTION,
     COLUMNS_OF_THREAD,
 };
@@ -114,7 +116,7 @@ static void add_flow_row(struct sink *sink, const struct flow_event *event)
     struct flow_row *row = table_add(table);
     if (row)
         *row = (struct flow_row){ { function, names_find_thread(names, event->thread) }, event->ns, event->flow, phase,
-                                  event->is_spawn };
+                                  event->origin == FLOW_OF_CREATION, event->origin == FLOW_OF_WORK };
 }
 
 static struct table *make_events(const struct table_kind *kind, struct sink sink, size_t row_size)
@@ -151,5 +153,5 @@ const struct table_kind counters_kind = {
 
 const struct table_kind flows_kind = {
     .name = "flows", .columns = flow_columns, .n_columns = sizeof flow_columns / sizeof *flow_columns,
-    .flows = { .flows = ~0u, .spawns = ~0u }, .make = make_flows, .free = free_events,
+    .flows = { .flows = ~0u, .spawns = ~0u, .has_works = true }, .make = make_flows, .free = free_events,
 };

@@ -408,6 +408,9 @@ static void convert_rare_record(struct call_stack *stack, struct pnr_record reco
     case PNR_DATA:
         stack_count(stack)->stray_values++;
         break;
+    case PNR_SUBMIT:
+        slice_filter_submit(&stack->filter, pnr_record_frame(record), ns);
+        break;
     default:                            /* also EMPTY, and OPEN where it must not be */
         stack_count(stack)->unknown_kinds++;
     }
@@ -499,6 +502,26 @@ static void convert_result(struct call_stack *stack, uint32_t function, const st
         describe_call(stack, i - 1, values);
 }
 
+/* Returns how many frames there are up to the innermost one that is no span; at most MAX_CARRIED spans are skipped. */
+static size_t count_without_spans(const struct call_stack *stack)
+{
+    size_t n = stack->n_overflowed ? 0 : stack->n;
+    while (n > 0 && stack->n - n < MAX_CARRIED && stack->frames[n - 1].subject == PNR_SUBJECT_SPAN)
+        n--;
+    return n;
+}
+
+/* The innermost frame, spans apart, is the coroutine of a task. n: records that it takes, from `index` on. */
+static void convert_task(struct call_stack *stack, uint32_t function, const struct pnr_values *values, uint32_t index,
+                         uint32_t n)
+{
+    size_t n_frames = count_without_spans(stack);
+    const struct stack_frame *top = n_frames ? &stack->frames[n_frames - 1] : NULL;
+    awaits_skip(&stack->awaits, index, n);
+    if (top && top->subject == PNR_SUBJECT_PYTHON && top->function == function && top->has_slice)
+        flows_describe_task(stack->filter.pipeline.flows, function, top->frame, values);
+}
+
 /* Converts the record at `index`, which has values. Returns how many DATA records follow it. */
 static uint32_t convert_values(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
                                uint64_t ns)
@@ -515,6 +538,8 @@ static uint32_t convert_values(struct call_stack *stack, const struct call_stack
         convert_arguments(stack, pnr_record_function(*record), &values);
     else if (pnr_record_kind(*record) == PNR_RESULT)
         convert_result(stack, pnr_record_function(*record), &values);
+    else if (pnr_record_kind(*record) == PNR_TASK)
+        convert_task(stack, pnr_record_function(*record), &values, index, 1 + n_data);
     else if (pnr_record_kind(*record) == PNR_SPAN)
         push_span(stack, pnr_record_function(*record), remarks_keep(remarks, &values), ns);
     else
@@ -552,6 +577,19 @@ static bool follows_task_calls(const struct call_stack *stack, const struct call
     return tasks_starts(&stack->filter.pipeline.flows->tasks, functions[1], functions[0]);
 }
 
+/* The frame that is left next is suspended by the record at `index`: finds out for what, if it is a task. */
+static __attribute__((noinline)) void suspend_frame(struct call_stack *stack, struct pnr_record record, uint32_t index)
+{
+    struct flows *flows = stack->filter.pipeline.flows;
+    uint32_t function = pnr_record_function(record);
+    size_t n = count_without_spans(stack);
+    if (n > 0 && is_same_frame(&stack->frames[n - 1], PNR_SUBJECT_PYTHON, function, pnr_record_frame(record)))
+        awaits_suspend(&stack->awaits, flows->symbols, function, index);
+    else
+        stack->awaits = (struct awaits){ .is_open = false };
+    flows_await(flows, stack->awaits.awaited);
+}
+
 /* Converts the record at `index`, of any kind. Returns how many DATA records after it belong to it. */
 static inline __attribute__((always_inline)) uint32_t convert_record_inline(struct call_stack *stack,
                                                                             enum pipeline_variant variant,
@@ -586,8 +624,13 @@ static inline __attribute__((always_inline)) uint32_t convert_record_inline(stru
         else
             end_span(stack, function, ns);
     } else if (of.effect == PNR_EFFECT_LEAVE) {
+        bool is_suspended = frame && !(of.traits & PNR_LAST) && stack->filter.pipeline.flows->choice.has_tasks;
+        if (is_suspended)
+            suspend_frame(stack, record, index);
         leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
+        if (is_suspended && flows_end_await(stack->filter.pipeline.flows))
+            awaits_end(&stack->awaits);
     } else {
         convert_rare_record(stack, record, ns);
     }
@@ -738,6 +781,37 @@ void call_stack_begin_window(struct call_stack *stack)
     stack->n_before_window = stack->n;
 }
 
+/* ---- works ----
+ * A thread takes work right before the call that does it: the next frame on its stack that has a slice. Where the function of
+ * the standard library around that call is not recorded, another record ends the work. */
+
+/* Returns whether work begins: then call_stack_records() looks for the frame. */
+static bool take_work(struct call_stack *stack, struct pnr_record record)
+{
+    stack->taken = pnr_record_frame(record);
+    stack->n_at_taken = stack->n;
+    return stack->taken;
+}
+
+/* A record has been converted since then, at ns. n_before: so many frames were open before. */
+static void follow_taken_work(struct call_stack *stack, size_t n_before, uint64_t ns)
+{
+    bool is_entered = stack->n > n_before;
+    if (is_entered && stack->frames[stack->n - 1].has_slice)
+        slice_filter_take(&stack->filter, stack->taken, ns);
+    if ((is_entered && stack->frames[stack->n - 1].has_slice) || (stack->n < n_before && stack->n <= stack->n_at_taken))
+        stack->taken = 0;
+}
+
+/* Returns the index after the next record and what belongs to it. */
+static uint32_t end_of_record(const struct call_stack_input *input)
+{
+    uint32_t end = input->next + 1;
+    while (end < input->n && pnr_record_kind(input->records[end]) == PNR_DATA)
+        end++;
+    return end;
+}
+
 /* Most records are CALL and RETURN: for those the compiler omits what other kinds need. */
 static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack,
                                                                   enum pipeline_variant variant,
@@ -768,6 +842,8 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
                               ns);
         else if (kind == PNR_RETURN)
             leave_frame(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+        else if (kind == PNR_TAKE)
+            n = take_work(stack, record) ? next + 1 : n;
         else if (variant == PIPELINE_MUTED)
             n_own = convert_muted_record(stack, input, next, ns);
         else
@@ -790,9 +866,8 @@ static __attribute__((noinline)) void convert_muted_records(struct call_stack *s
     convert_records(stack, PIPELINE_MUTED, input, until_ticks);
 }
 
-void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+static void convert_by_variant(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
 {
-    size_t n_before = begin_changes(stack);
     enum pipeline_variant variant = slice_pipeline_variant(&stack->filter.pipeline);
     if (variant == PIPELINE_MUTED)
         convert_muted_records(stack, input, until_ticks);
@@ -800,9 +875,40 @@ void call_stack_records(struct call_stack *stack, struct call_stack_input *input
         convert_records(stack, PIPELINE_PLAIN, input, until_ticks);
     else
         convert_records(stack, PIPELINE_FILTERED, input, until_ticks);
+}
+
+/* Converts the next record alone. Returns false when there is none before until_ticks. */
+static bool convert_after_taking(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+{
+    uint32_t first = input->next, n = input->n;
+    size_t n_before = stack->n;
+    input->n = end_of_record(input);
+    convert_by_variant(stack, input, until_ticks);
+    input->n = n;
+    if (input->next == first)
+        return false;
+    if (pnr_record_kind(input->records[first]) != PNR_TAKE)
+        follow_taken_work(stack, n_before, timeline_since(input->timeline, input->zero_ns, input->ticks));
+    return true;
+}
+
+void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+{
+    size_t n_before = begin_changes(stack);
+    bool goes_on = true;
+    while (goes_on && input->next < input->n) {
+        if (stack->taken) {
+            goes_on = convert_after_taking(stack, input, until_ticks);
+        } else {
+            convert_by_variant(stack, input, until_ticks);
+            goes_on = stack->taken;     /* else all is converted that comes before until_ticks */
+        }
+    }
     end_changes(stack, n_before);
-    if (input->next == input->n)
+    if (input->next == input->n) {
         keep_previous(stack, input);
+        awaits_end_block(&stack->awaits, input->n);
+    }
 }
 
 /* ---- the begin of a block ---- */
@@ -880,6 +986,8 @@ static bool equals_open(const struct call_stack *stack, const struct pnr_record 
 
 void call_stack_begin_block(struct call_stack *stack, enum block_boundary boundary, uint64_t ns)
 {
+    if (boundary != BLOCK_CONTINUES)
+        awaits_end(&stack->awaits);
     if (boundary == BLOCK_AFTER_HOLE) {
         memset(stack->previous, 0, sizeof stack->previous);
         stack_count(stack)->holes += !stack->filter.hides_all;

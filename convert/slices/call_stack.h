@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "awaits.h"
 #include "convert/read/timeline.h"
 #include "format/record.h"
 #include "open_stack_snapshot.h"
@@ -57,6 +58,9 @@ struct call_stack {
     size_t n_ended;                     /* at least so many spans have ended that are not closed */
     size_t n_before_window;             /* frames that were open when the present window began, and still are */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
+    uint64_t taken;                     /* identity of the work that the next frame does which has a slice; 0: none */
+    size_t n_at_taken;                  /* frames that were open then */
+    struct awaits awaits;               /* what the next task that is suspended waits for */
     struct pnr_record previous[CALL_STACK_PREVIOUS];    /* those before the next block; EMPTY: not known */
 };
 

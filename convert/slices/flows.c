@@ -1,6 +1,7 @@
 #include "flows.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "format/array.h"
 #include "format/names.h"
@@ -16,9 +17,42 @@ struct flow {
     uint32_t begin_thread;
     uint32_t function;
     uint32_t spawn;                     /* the arrow from its creation, which has no end yet; 0 = none */
+    bool is_unreported;                 /* the task has begun, and its name is awaited */
+};
+
+/* What is known of a task by name. */
+struct task_name {
+    uint64_t frame;                     /* the key */
+    struct pnr_string reported, latest; /* owned */
+};
+
+struct work {
+    uint64_t identity;                  /* the key */
+    uint64_t ns;                        /* when it was submitted */
+    uint32_t thread;
 };
 
 #define TASK_UNNUMBERED UINT64_MAX
+
+static void set_text(struct flows *flows, struct pnr_string *text, struct pnr_string bytes)
+{
+    char *copy = bytes.size ? malloc(bytes.size) : NULL;
+    flows->is_out_of_memory |= bytes.size && !copy;
+    if (copy)
+        memcpy(copy, bytes.bytes, bytes.size);
+    free((char *)text->bytes);
+    *text = (struct pnr_string){ copy, copy ? bytes.size : 0 };
+}
+
+static void clear_names(struct flows *flows)
+{
+    for (struct task_name *name = NULL; (name = pnr_table_next(&flows->names, name));) {
+        free((char *)name->reported.bytes);
+        free((char *)name->latest.bytes);
+    }
+    pnr_table_clear(&flows->names);
+    set_text(flows, &flows->awaited_task, (struct pnr_string){ NULL, 0 });
+}
 
 void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choice)
 {
@@ -28,11 +62,15 @@ void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choi
     remarks_init(&flows->remarks);
     spawn_arrows_init(&flows->spawns, sink, &flows->last_id);
     flows->table = (struct pnr_table){ .slot_size = sizeof(struct flow), .secret = pnr_table_secret() };
+    flows->names = (struct pnr_table){ .slot_size = sizeof(struct task_name), .secret = flows->table.secret };
+    flows->works = (struct pnr_table){ .slot_size = sizeof(struct work), .secret = flows->table.secret };
 }
 
 void flows_clear(struct flows *flows)
 {
     pnr_table_clear(&flows->table);
+    pnr_table_clear(&flows->works);
+    clear_names(flows);
     spawn_arrows_clear(&flows->spawns);
     remarks_clear(&flows->remarks);
 }
@@ -44,6 +82,7 @@ void flows_process(struct flows *flows, const struct symbols *symbols)
     flows->remarks.n_overflowed = 0;
     if (flows->choice.has_tasks)
         tasks_process(&flows->tasks, symbols);
+    flows->has_names = flows->choice.has_tasks && symbols_property(symbols, "task_names").size > 0;
 }
 
 static struct flow *add_flow(struct flows *flows, uint64_t frame)
@@ -59,15 +98,50 @@ static struct flow *add_flow(struct flows *flows, uint64_t frame)
 
 /* ---- tasks ---- */
 
+static bool same_text(struct pnr_string a, struct pnr_string b)
+{
+    return a.size == b.size && (!a.size || memcmp(a.bytes, b.bytes, a.size) == 0);
+}
+
 static void emit_task(struct flows *flows, const struct flow *flow, enum task_phase phase, uint64_t ns, uint32_t flags)
 {
-    struct task_event event = { ns, flow->task, flow->thread, flow->function, phase, flags };
+    struct task_event event = { .ns = ns, .task = flow->task, .thread = flow->thread, .function = flow->function,
+                                .phase = phase, .flags = flags };
+    struct task_name *name = flows->has_names ? pnr_table_find(&flows->names, flow->frame) : NULL;
+    if (name && phase == TASK_BEGIN)
+        set_text(flows, &name->reported, name->latest);
+    if (name && (phase == TASK_BEGIN || phase == TASK_END))
+        event.name = name->reported;
+    if (name && phase == TASK_END && !same_text(name->reported, name->latest))
+        event.other = name->latest;
+    flows->sink->task(flows->sink, &event);
+}
+
+/* Reports that the task has begun, if that has been put off until now. */
+static void report_task(struct flows *flows, struct flow *flow)
+{
+    if (!flow->is_unreported)
+        return;
+    flow->is_unreported = false;
+    emit_task(flows, flow, TASK_BEGIN, flow->held_ns - 1, 0);
+    emit_task(flows, flow, TASK_RESUME, flow->held_ns - 1, 0);
+}
+
+/* Emits that the latest slice of the task has ended. */
+static __attribute__((noinline)) void leave_task(struct flows *flows, struct flow *flow)
+{
+    struct task_event event = { .ns = flow->end_ns, .task = flow->task, .thread = flow->thread, .function = flow->function,
+                                .phase = TASK_SUSPEND, .awaited = flows->awaited };
+    report_task(flows, flow);
+    if (flows->awaiting_frame == flow->frame)
+        event.other = flows->awaited_task;
     flows->sink->task(flows->sink, &event);
 }
 
 /* Ends the latest slice of a task if its exit is missing: it is taken to be 1 ns long. */
 static void suspend_task(struct flows *flows, struct flow *flow)
 {
+    report_task(flows, flow);
     if (flow->end_ns)
         return;
     flow->end_ns = flow->held_ns;
@@ -83,6 +157,9 @@ static __attribute__((noinline)) void resume_task(struct flows *flows, struct fl
     else
         suspend_task(flows, flow);
     flow->thread = flow->begin_thread;
+    flow->is_unreported = is_first && flows->has_names;
+    if (flow->is_unreported)
+        return;
     if (is_first)
         emit_task(flows, flow, TASK_BEGIN, flow->begin_ns, 0);
     emit_task(flows, flow, TASK_RESUME, flow->begin_ns, 0);
@@ -96,6 +173,25 @@ static __attribute__((noinline)) void end_task(struct flows *flows, struct flow 
         emit_task(flows, flow, TASK_END, ns > flow->end_ns ? ns : flow->end_ns, flags);
     }
     flow->task = 0;
+    struct task_name *name = flows->has_names ? pnr_table_find(&flows->names, flow->frame) : NULL;
+    if (!name)
+        return;
+    free((char *)name->reported.bytes);
+    free((char *)name->latest.bytes);
+    pnr_table_remove(&flows->names, name);
+}
+
+void flows_await(struct flows *flows, struct awaited awaited)
+{
+    flows->awaited = awaited;
+    flows->has_left_task = false;
+}
+
+bool flows_end_await(struct flows *flows)
+{
+    flows->awaited = (struct awaited){ 0, 0 };
+    flows->awaiting_frame = 0;
+    return flows->has_left_task;
 }
 
 /* ---- flows ---- */
@@ -231,8 +327,9 @@ void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64
     if (flow->thread == thread && flow->held_ns == begin_ns + 1) {
         flow->end_ns = end_ns;
         if (flow->task)
-            emit_task(flows, flow, TASK_SUSPEND, end_ns, 0);
+            leave_task(flows, flow);
     }
+    flows->has_left_task |= flow->task != 0;
     if (is_finished)
         end_flow(flows, flow);
 }
@@ -335,6 +432,75 @@ void flows_report(struct flows *flows, uint32_t thread, uint32_t label, const st
             .ns = ns, .flow = number, .thread = thread, .function = label,
             .phase = is_new ? FLOW_START : FLOW_STEP });
 }
+
+/* ---- names of tasks ---- */
+
+void flows_describe_task(struct flows *flows, uint32_t function, uint64_t frame, const struct pnr_values *values)
+{
+    struct flow *flow = find_flow(flows, function, frame);
+    struct pnr_value value;
+    size_t at = 0;
+    if (!flow || !flow->task || !flows->has_names)
+        return;
+    while (values->bytes && pnr_value_next(values, &at, &value) > 0) {
+        bool is_text = value.type == PNR_VALUE_TEXT || value.type == PNR_VALUE_CUT_TEXT;
+        struct pnr_string key = symbols_key(flows->symbols, &value);
+        struct task_name *name;
+        if (is_text && same_text(key, (struct pnr_string){ "name", 4 })) {
+            if ((name = pnr_table_add(&flows->names, frame)))
+                set_text(flows, &name->latest, value.text);
+            flows->is_out_of_memory |= !name;
+        } else if (is_text && same_text(key, (struct pnr_string){ "task", 4 })) {
+            set_text(flows, &flows->awaited_task, value.text);
+            flows->awaiting_frame = frame;
+        }
+    }
+}
+
+/* ---- works ---- */
+
+void flows_submit(struct flows *flows, uint32_t thread, uint64_t identity, uint64_t ns)
+{
+    struct work *work = identity ? pnr_table_find(&flows->works, identity) : NULL;
+    if (!flows->choice.has_works || !identity)
+        return;
+    if (!ns) {
+        if (work)
+            pnr_table_remove(&flows->works, work);
+        return;
+    }
+    if (!work && flows->works.n == FLOWS_MAX) {
+        flows->n_unconnected++;
+        return;
+    }
+    if (!work && !(work = pnr_table_add(&flows->works, identity))) {
+        flows->is_out_of_memory = true;
+        return;
+    }
+    work->ns = ns;
+    work->thread = thread;
+}
+
+void flows_take(struct flows *flows, uint32_t thread, uint64_t identity, uint32_t function, uint64_t ns)
+{
+    struct work *work = pnr_table_find(&flows->works, identity);
+    if (!work)
+        return;
+    struct flow_event event = { .ns = work->ns, .thread = work->thread, .function = function, .phase = FLOW_START,
+                                .origin = FLOW_OF_WORK };
+    bool is_known = symbols_function(flows->symbols, function) != NULL;
+    pnr_table_remove(&flows->works, work);
+    if (!is_known || ns < event.ns || !flows->sink->flow_event)
+        return;
+    event.flow = ++flows->last_id;
+    flows->sink->flow_event(flows->sink, &event);
+    event.ns = ns;
+    event.thread = thread;
+    event.phase = FLOW_END;
+    flows->sink->flow_event(flows->sink, &event);
+}
+
+void flows_forget_works(struct flows *flows) { pnr_table_clear(&flows->works); }
 
 void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut)
 {

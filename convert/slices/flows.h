@@ -15,7 +15,7 @@
  *
  *     flows_init()
  *     for each process: flows_process(); then in the order of time flows_create(), flows_enter(), [flows_retain(),]
- *         flows_leave(), flows_finish(), flows_decide(), flows_forget(); flows_end_process()
+ *         flows_leave(), flows_finish(), flows_decide(), flows_forget(), flows_submit(), flows_take(); flows_end_process()
  *     flows_clear()
  *
  * A slice may be pending (slice_filter.h). Its flow knows it, and it has no flow event until it is retained. If it is
@@ -47,6 +47,7 @@ struct flows_choice {
     unsigned flows;                     /* flow events between their slices */
     unsigned spawns;                    /* arrows from where they were created */
     bool has_tasks;                     /* tasks are reported */
+    bool has_works;                     /* arrows from where work was handed to another thread */
 };
 
 struct flows {
@@ -57,7 +58,14 @@ struct flows {
     struct spawn_arrows spawns;
     struct tasks tasks;
     struct remarks remarks;
+    bool has_names;                     /* tasks have names: each is reported when its first slice has ended */
+    struct pnr_table names;             /* of struct task_name, by frame identity */
+    struct awaited awaited;             /* by the frame that is left next: flows_await() */
+    uint64_t awaiting_frame;            /* of the task that waits for another one, when it is suspended next; 0: none */
+    struct pnr_string awaited_task;     /* the name of that one; owned */
+    bool has_left_task;                 /* since flows_await() */
     struct pnr_table table;             /* of struct flow, by frame identity */
+    struct pnr_table works;             /* of struct work, by identity: those that no thread has taken */
     uint64_t n_unconnected;             /* slices without a flow, as there were FLOWS_MAX, and frames that were created
                                            when there were SPAWN_ARROWS_MAX; of the present process */
     uint64_t last_id;                   /* given to a flow or a spawn arrow */
@@ -88,6 +96,15 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
  * continued meanwhile (an exit is missing), the slice has no flow event. */
 void flows_retain(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
 
+/* The program's recorder knows of the task whose coroutine has this frame: values of its TASK record. */
+void flows_describe_task(struct flows *flows, uint32_t function, uint64_t frame, const struct pnr_values *values);
+
+/* The frame that is left next is suspended, and waits for this. */
+void flows_await(struct flows *flows, struct awaited awaited);
+
+/* That frame has been left. Returns whether it was a task. */
+bool flows_end_await(struct flows *flows);
+
 /* The slice that began at begin_ns ends; is_finished: and the frame with it. */
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
                  uint64_t begin_ns, uint64_t end_ns);
@@ -105,6 +122,17 @@ void flows_decide(struct flows *flows, uint32_t *pending, uint64_t begin_ns, boo
 
 /* The program reported at ns that the innermost slice belongs to the flow whose identity the values are. */
 void flows_report(struct flows *flows, uint32_t thread, uint32_t label, const struct pnr_values *values, uint64_t ns);
+
+/* A slice of the thread submits the work of this identity at ns, a time inside it that nothing else has. ns 0: no slice
+ * that is shown does. */
+void flows_submit(struct flows *flows, uint32_t thread, uint64_t work, uint64_t ns);
+
+/* A slice of the thread does the work of this identity, which no other one does after it. function: the slice's; ns: as for
+ * flows_submit(). */
+void flows_take(struct flows *flows, uint32_t thread, uint64_t work, uint32_t function, uint64_t ns);
+
+/* Forgets all works, as records may be missing: others may have got their identities. */
+void flows_forget_works(struct flows *flows);
 
 /* Returns whether the frame has a flow with a slice. */
 bool flows_has_run(const struct flows *flows, uint32_t function, uint64_t frame);

@@ -57,8 +57,13 @@ struct hidden_calls {
 
 enum flow_phase { FLOW_START, FLOW_STEP, FLOW_END };
 
-/* Where the flow through the slices of one continuable frame passes one of them; or the start or end of the arrow from
- * the slice that created the frame to the frame's first slice. Or where the program reported a flow: its last event is a
+enum flow_origin {
+    FLOW_OF_SLICES,
+    FLOW_OF_CREATION,                   /* an arrow from the slice that created a frame to the frame's first slice */
+    FLOW_OF_WORK                        /* an arrow from the slice that handed work to another thread to where it is done */
+};
+
+/* Where the flow through the slices of one continuable frame passes one of them; or the start or end of an arrow. Or where the program reported a flow: its last event is a
  * STEP, as nobody knows that it is the last one. */
 struct flow_event {
     uint64_t ns;
@@ -66,10 +71,16 @@ struct flow_event {
     uint32_t thread;
     uint32_t function;                  /* the frame's; of a flow that the program reported, its label */
     enum flow_phase phase;
-    bool is_spawn;                      /* of such an arrow */
+    enum flow_origin origin;
 };
 
 enum task_phase { TASK_BEGIN, TASK_RESUME, TASK_SUSPEND, TASK_END };
+
+/* What a task waits for. Numbers of functions; 0: not known. */
+struct awaited {
+    uint32_t what;                      /* of asyncio: what the program called, such as asyncio.tasks.sleep */
+    uint32_t where;                     /* the innermost function that is not asyncio's */
+};
 
 /* A task begins, is resumed and suspended in turn, and ends. */
 struct task_event {
@@ -79,6 +90,9 @@ struct task_event {
     uint32_t function;
     enum task_phase phase;
     uint32_t flags;                     /* END: SLICE_UNFINISHED or SLICE_CUT, if the task continues after that */
+    struct awaited awaited;             /* SUSPEND: until it is resumed */
+    struct pnr_string name;             /* BEGIN, END: as it was when the task was suspended first; empty: not known */
+    struct pnr_string other;            /* SUSPEND: the name of the task that it waits for; END: its own, if it has changed */
 };
 
 struct sink_process {

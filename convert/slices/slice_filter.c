@@ -96,8 +96,27 @@ void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_
     ns = slice_time_instant(&filter->time, ns);
     if (filter->n > 0)
         slice_filter_retain(filter, &filter->slices[filter->n - 1]);
+    flows_forget_works(filter->pipeline.flows);     /* events are missing, all instants of the recorder say so */
     if (sink->instant)
         sink->instant(sink, filter->thread, ns, text);
+}
+
+void slice_filter_submit(struct slice_filter *filter, uint64_t work, uint64_t ns)
+{
+    bool is_shown = !filter->hides_all && filter->n > 0;
+    if (is_shown) {
+        ns = slice_time_instant(&filter->time, ns);
+        slice_filter_retain(filter, &filter->slices[filter->n - 1]);
+    }
+    flows_submit(filter->pipeline.flows, filter->thread, work, is_shown ? ns : 0);
+}
+
+void slice_filter_take(struct slice_filter *filter, uint64_t work, uint64_t ns)
+{
+    struct open_slice *slice = &filter->slices[filter->n - 1];
+    ns = slice_time_instant(&filter->time, ns);
+    slice_filter_retain(filter, slice);
+    flows_take(filter->pipeline.flows, filter->thread, work, slice->function, ns);
 }
 
 void slice_filter_keep(struct slice_filter *filter, struct kept_values *kept)

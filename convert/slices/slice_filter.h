@@ -70,6 +70,12 @@ void slice_filter_keep(struct slice_filter *filter, struct kept_values *kept);
 void slice_filter_remark(struct slice_filter *filter, enum pnr_kind kind, uint32_t label,
                          const struct pnr_values *values, uint64_t ns);
 
+/* The innermost slice submits the work of this identity. */
+void slice_filter_submit(struct slice_filter *filter, uint64_t work, uint64_t ns);
+
+/* The innermost slice, which has just begun, does the work of this identity. */
+void slice_filter_take(struct slice_filter *filter, uint64_t work, uint64_t ns);
+
 void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_t ns);
 
 /* The innermost slice ran for this time outside of windows, with caller as the innermost function that was recorded. */

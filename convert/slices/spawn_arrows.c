@@ -90,7 +90,7 @@ static void unlist_arrow(struct spawn_arrows *spawns, struct spawn_arrow *arrow)
 static void emit_arrow(struct spawn_arrows *spawns, const struct spawn_arrow *arrow)
 {
     struct flow_event event = { .ns = arrow->start_ns, .flow = ++*spawns->last_id, .thread = arrow->start_thread,
-                                .function = arrow->function, .phase = FLOW_START, .is_spawn = true };
+                                .function = arrow->function, .phase = FLOW_START, .origin = FLOW_OF_CREATION };
     spawns->n_arrows++;
     if (!spawns->sink->flow_event)
         return;

@@ -39,6 +39,11 @@ static bool is_body_of_import(const struct symbol *symbol)
     return symbol && equals_text(symbol->name, "<module>") && !equals_text(symbol->module, "__main__");
 }
 
+bool tasks_is_of_asyncio(const struct symbol *symbol)
+{
+    return is_of_package(symbol->module, "asyncio") || is_of_package(symbol->module, "uvloop");
+}
+
 void tasks_process(struct tasks *tasks, const struct symbols *symbols)
 {
     *tasks = (struct tasks){ .symbols = symbols };
@@ -55,7 +60,7 @@ bool tasks_runs(const struct tasks *tasks, uint32_t function, bool is_continuabl
         return false;
     if (!tasks->has_loop)
         return !is_body_of_import(symbol);
-    return symbol && (is_of_package(symbol->module, "asyncio") || is_of_package(symbol->module, "uvloop"));
+    return symbol && tasks_is_of_asyncio(symbol);
 }
 
 bool tasks_starts(const struct tasks *tasks, uint32_t first, uint32_t second)

@@ -16,6 +16,9 @@ struct tasks {
     bool has_loop;                      /* asyncio's own event loop is recorded */
 };
 
+/* True for a function of asyncio, or of an event loop that takes its place. */
+bool tasks_is_of_asyncio(const struct symbol *symbol);
+
 void tasks_process(struct tasks *tasks, const struct symbols *symbols);
 
 /* True when a coroutine is a task whose innermost Python frame around it is of this function; 0: there is none.

@@ -101,7 +101,7 @@ enum annotation_field {
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
 /* Ids of the interned strings of every sequence. A function's category is its kind; plain functions have none. */
-enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK, CATEGORY_LABEL };
+enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK, CATEGORY_LABEL, CATEGORY_WORK };
 
 /* Functions have the ids after this one, in the order in which they occur: small ids take fewer bytes. */
 #define NAME_RUNNING 1
@@ -318,7 +318,8 @@ static char *put_perfetto_flow_event(char *to, struct rendering *rendering, cons
     if (event->detail < TRACE_DETAIL)
         to = put_perfetto_prepared(to, event->function->bytes, event->function->head_size);
     else
-        to = put_varint_field(put_name_field(to, event->function), EVENT_CATEGORY_ID, CATEGORY_SPAWN);
+        to = put_varint_field(put_name_field(to, event->function), EVENT_CATEGORY_ID,
+                              event->detail / TRACE_DETAIL == FLOW_OF_CREATION ? CATEGORY_SPAWN : CATEGORY_WORK);
     char *legacy = begin_small(to, EVENT_LEGACY);
     to = put_varint_field(legacy, LEGACY_PHASE, (unsigned char)"stf"[event->detail % TRACE_DETAIL]);
     to = put_varint_field(to, LEGACY_ID, event->number);
@@ -329,41 +330,17 @@ static char *put_perfetto_flow_event(char *to, struct rendering *rendering, cons
     return to;
 }
 
-/* Puts a track in the process; viewers name it after its first event. */
-static char *put_task_track(char *to, const struct rendering *rendering, uint64_t track)
-{
-    const struct perfetto *perfetto = (const struct perfetto *)rendering->batch->trace;
-    char *packet = begin_small(to, PACKET);
-    to = put_varint_field(packet, PACKET_SEQUENCE, perfetto->sequence);
-    char *body = begin_small(to, PACKET_TRACK);
-    to = put_varint_field(body, TRACK_UUID, track);
-    to = put_varint_field(to, TRACK_PARENT, perfetto->track);
-    end_small(body, to);
-    end_small(packet, to);
-    return to;
-}
-
-/* Puts a task event. A task is a slice on a track of its own; each time it runs is a slice nested in that. */
+/* Puts a task event that is no begin. A task is a slice on a track of its own; each time it runs is a slice nested in
+ * that. */
 static char *put_perfetto_task(char *to, struct rendering *rendering, const struct trace_event *event)
 {
-    const struct trace_function *function = event->function;
-    enum task_phase phase = event->detail % TRACE_DETAIL;
-    uint64_t track = TASK_TRACK_BASE + event->number;
-    bool is_begin = phase == TASK_BEGIN || phase == TASK_RESUME;
-    if (phase == TASK_BEGIN)
-        to = put_task_track(to, rendering, track);
+    bool is_begin = event->detail % TRACE_DETAIL == TASK_RESUME;
     char *packet = to + SMALL_SIZE;
     char *body = begin_small(put_packet_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
     to = put_varint_field(body, EVENT_TYPE, is_begin ? EVENT_BEGIN : EVENT_END);
-    to = put_varint_field(to, EVENT_TRACK, track);
-    if (phase == TASK_BEGIN)
-        to = put_name_field(to, function);
-    else if (phase == TASK_RESUME)
-        to = put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING);
+    to = put_varint_field(to, EVENT_TRACK, TASK_TRACK_BASE + event->number);
     if (is_begin)
-        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_TASK);
-    if (phase == TASK_BEGIN)
-        to = put_perfetto_prepared(to, function->bytes + function->head_size, function->tail_size);
+        to = put_varint_field(put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING), EVENT_CATEGORY_ID, CATEGORY_TASK);
     to = put_annotations(to, event->detail / TRACE_DETAIL);
     end_small(body, to);
     end_small(packet, to);
@@ -840,6 +817,47 @@ static void detailed_perfetto_slice(struct trace *trace, const struct slice *sli
     trace->n_events++;
 }
 
+/* Adds the packet with a task's track in the process; viewers name it after its first event. */
+static void put_task_track(struct trace *trace, uint64_t track)
+{
+    char *packet = begin_packet(trace, 0);
+    if (!packet)
+        return;
+    char *body = begin_message(put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace)), PACKET_TRACK);
+    char *to = put_varint_field(body, TRACK_UUID, track);
+    to = put_varint_field(to, TRACK_PARENT, ((const struct perfetto *)trace)->track);
+    end_message(body, to);
+    end_packet(trace, packet, to);
+}
+
+/* What is rendered at once comes first in its batch: a track must come before all its events. */
+static void detailed_perfetto_task(struct trace *trace, const struct task_event *event,
+                                   const struct trace_function *function, struct pnr_string name,
+                                   const struct pnr_values *values)
+{
+    bool is_begin = event->phase == TASK_BEGIN || event->phase == TASK_RESUME;
+    if (event->phase == TASK_BEGIN)
+        put_task_track(trace, TASK_TRACK_BASE + event->task);
+    char *packet = begin_packet(trace, 3 * TRACE_STEP + string_size(name) + annotations_size(trace, values));
+    if (!packet)
+        return;
+    char *body, *to = begin_track_event(trace, packet, is_begin ? EVENT_BEGIN : EVENT_END, event->ns, &body);
+    to = put_varint_field(to, EVENT_TRACK, TASK_TRACK_BASE + event->task);
+    if (event->phase == TASK_BEGIN)
+        to = name.size ? put_string_field(to, EVENT_NAME, name) : put_name_field(to, function);
+    else if (is_begin)
+        to = put_varint_field(to, EVENT_NAME_ID, NAME_RUNNING);
+    if (is_begin)
+        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_TASK);
+    if (event->phase == TASK_BEGIN)
+        to = put_perfetto_prepared(to, function->bytes + function->head_size, function->tail_size);
+    to = put_values(to, trace, values);
+    to = put_annotations(to, event->flags);
+    end_message(body, to);
+    end_packet(trace, packet, to);
+    trace->n_events++;
+}
+
 static uint64_t ledger_track(const struct trace *trace, enum ledger_track track)
 {
     return LEDGER_TRACK_BASE + (uint64_t)sequence_of(trace) * LEDGER_TRACKS + track;
@@ -961,6 +979,7 @@ static char *put_common_names(char *to, const struct sink_process *process)
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_SPAWN, "creation");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
+    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_WORK, "work");
     if (process->has_labels)
         to = put_interned(to, INTERNED_CATEGORY, CATEGORY_LABEL, "label");
     to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");
@@ -1125,6 +1144,7 @@ const struct trace_format perfetto = {
     .unnamed_slice = unnamed_perfetto_slice,
     .detailed_slice = detailed_perfetto_slice,
     .remark = perfetto_remark,
+    .detailed_task = detailed_perfetto_task,
     .recorder_event = perfetto_recorder_event,
     .instant = perfetto_instant,
     .prepare = prepare_perfetto_function,

@@ -6,12 +6,15 @@
 
 #include "format/array.h"
 #include "format/table.h"
+#include "task_waits.h"
 
 /* A task that has not ended. */
 struct running_task {
     uint64_t task;                      /* the key */
     uint32_t function;                  /* its index in the tree */
     uint64_t since_ns;                  /* of its last event */
+    bool is_suspended;                  /* it has been */
+    uint32_t what, where;               /* that it waits for since then: as in struct task_wait */
 };
 
 /* What all tasks of one coroutine did. */
@@ -27,6 +30,7 @@ struct task_table {
     struct pnr_table live;              /* of struct running_task. No secret: a capture does not choose the numbers of tasks */
     struct task_sum *sums;              /* by function of the tree; owned */
     size_t n;
+    struct task_waits waits;
 };
 
 /* ---- the sink ---- */
@@ -47,6 +51,20 @@ static struct task_sum *find_task_sum(struct task_table *table, uint32_t functio
     return &table->sums[function];
 }
 
+/* Returns 1 + the function's index in the tree; 0 for one that is not known. */
+static uint32_t index_awaited(struct task_table *table, uint32_t function)
+{
+    return function ? call_tree_function(table->tree, function) + 1 : 0;
+}
+
+/* Counts that a task was suspended, up to ns. */
+static void count_task_wait(struct task_table *table, struct task_sum *sum, const struct running_task *task, uint64_t ns)
+{
+    sum->suspended_ns += ns - task->since_ns;
+    if (task_waits_add(&table->waits, task->function, task->what, task->where, ns - task->since_ns) < 0)
+        table->sink.is_broken = true;
+}
+
 static void count_task_event(struct sink *sink, const struct task_event *event)
 {
     struct task_table *table = (struct task_table *)sink;
@@ -64,15 +82,20 @@ static void count_task_event(struct sink *sink, const struct task_event *event)
         sum->n++;
         break;
     case TASK_RESUME:
+        if (task->is_suspended)
+            count_task_wait(table, sum, task, event->ns);
         sum->runs++;
-        sum->suspended_ns += ns;
         break;
     case TASK_SUSPEND:
         sum->running_ns += ns;
         sum->longest_ns = ns > sum->longest_ns ? ns : sum->longest_ns;
+        task->is_suspended = true;
+        task->what = index_awaited(table, event->awaited.what);
+        task->where = index_awaited(table, event->awaited.where);
         break;
     case TASK_END:
-        sum->suspended_ns += ns;
+        if (ns)
+            count_task_wait(table, sum, task, event->ns);
         pnr_table_remove(&table->live, task);
         return;
     }
@@ -100,6 +123,7 @@ void task_table_free(struct task_table *table)
         return;
     call_tree_free(table->tree);
     pnr_table_clear(&table->live);
+    task_waits_clear(&table->waits);
     free(table->sums);
     free(table);
 }
@@ -124,14 +148,17 @@ static int put_json_tasks(struct writer *writer, const struct task_table *table,
         if (top_put_json_names(writer, &table->tree->functions[sum->function]) < 0)
             return -1;
         writer_format(writer, "\"tasks\":%" PRIu64 ",\"runs\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%"
-                      PRIu64 ",\"longest_run_ns\":%" PRIu64 "}", sum->n, sum->runs, sum->running_ns, sum->suspended_ns,
+                      PRIu64 ",\"longest_run_ns\":%" PRIu64, sum->n, sum->runs, sum->running_ns, sum->suspended_ns,
                       sum->longest_ns);
+        if (task_waits_put_json(writer, &table->waits, table->tree, sum->function) < 0)
+            return -1;
+        writer_format(writer, "}");
     }
     writer_format(writer, "\n]}\n");
     return 0;
 }
 
-static int put_table_tasks(struct writer *writer, const struct task_table *table)
+static int put_table_tasks(struct writer *writer, struct task_table *table)
 {
     size_t n = table->n < TOP_MAX_LINES ? table->n : TOP_MAX_LINES;
     if (!n) {
@@ -152,7 +179,7 @@ static int put_table_tasks(struct writer *writer, const struct task_table *table
     }
     if (n < table->n)
         writer_format(writer, "and %zu more coroutines; --json has all\n", table->n - n);
-    return 0;
+    return task_waits_put_table(writer, &table->waits, table->tree);
 }
 
 int task_table_write(struct task_table *table, const struct top_form *form, struct writer *writer)
@@ -166,5 +193,6 @@ int task_table_write(struct task_table *table, const struct top_form *form, stru
     table->n = n;
     if (n)
         qsort(table->sums, n, sizeof *table->sums, by_running);
+    task_waits_sort(&table->waits);
     return form->is_json ? put_json_tasks(writer, table, form->n_lost) : put_table_tasks(writer, table);
 }

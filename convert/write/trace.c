@@ -149,7 +149,7 @@ static void put_flow_event(struct trace *trace, const struct flow_event *event, 
         .function = function,
         .thread = event->thread,
         .kind = TRACE_FLOW,
-        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->is_spawn),
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->origin),
     };
     note_event(trace, event->ns);
 }
@@ -159,7 +159,7 @@ static void add_request(struct trace *trace, const struct pnr_values *values, ui
                         uint64_t end_ns)
 {
     static const struct symbol request = { .name = { "request", sizeof "request" - 1 }, .kind = PNR_FUNCTION_LABEL };
-    struct flow_event flow = { .is_spawn = false };
+    struct flow_event flow = { .origin = FLOW_OF_SLICES };
     if (!trace->requests || !trace->functions ||
         !request_flows_find(trace->requests, trace->symbols, values, trace->order, begin_ns, &flow))
         return;
@@ -215,18 +215,18 @@ static int by_hidden_ns(const void *a, const void *b)
 }
 
 /* Appends a function's name to a text. Returns 0, or -1 when out of memory. */
-static int append_hidden_name(struct trace *trace, size_t *size, const struct symbol *symbol)
+static int append_function_name(struct trace *trace, size_t *size, const struct symbol *symbol)
 {
     const struct pnr_string module = symbol->module, name = symbol->name;
-    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + module.size + name.size + 1) < 0)
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, *size + module.size + name.size + 1) < 0)
         return -1;
-    char *to = trace->hides + *size;
+    char *to = trace->text + *size;
     memcpy(to, module.bytes, module.size);
     to += module.size;
     if (module.size && name.size)
         *to++ = '.';
     memcpy(to, name.bytes, name.size);
-    *size = (size_t)(to - trace->hides) + name.size;
+    *size = (size_t)(to - trace->text) + name.size;
     return 0;
 }
 
@@ -236,9 +236,9 @@ static int append_hidden_share(struct trace *trace, size_t *size, double calls, 
 {
     char text[96];
     int n = snprintf(text, sizeof text, " ~%.0f calls, ~%.*f %% of it", calls, share < 0.095 ? 1 : 0, 100 * share);
-    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + (size_t)n) < 0)
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, *size + (size_t)n) < 0)
         return -1;
-    memcpy(trace->hides + *size, text, (size_t)n);
+    memcpy(trace->text + *size, text, (size_t)n);
     *size += (size_t)n;
     return 0;
 }
@@ -247,9 +247,9 @@ static int append_hidden_share(struct trace *trace, size_t *size, double calls, 
 static int append_hidden_text(struct trace *trace, size_t *size, const char *text)
 {
     size_t n = strlen(text);
-    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + n) < 0)
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, *size + n) < 0)
         return -1;
-    memcpy(trace->hides + *size, text, n);
+    memcpy(trace->text + *size, text, n);
     *size += n;
     return 0;
 }
@@ -269,7 +269,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
             others.ns += calls[i].ns;
             continue;
         }
-        if ((shown++ && append_hidden_text(trace, &size, "; ") < 0) || append_hidden_name(trace, &size, symbol) < 0 ||
+        if ((shown++ && append_hidden_text(trace, &size, "; ") < 0) || append_function_name(trace, &size, symbol) < 0 ||
             append_hidden_share(trace, &size, calls[i].calls, calls[i].ns / ns) < 0)
             return -1;
     }
@@ -277,7 +277,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
     if (others.calls >= 0.5 && (append_hidden_text(trace, &size, text) < 0 ||
                                 append_hidden_share(trace, &size, others.calls, others.ns / ns) < 0))
         return -1;
-    *hides = (struct pnr_string){ trace->hides, (uint32_t)size };
+    *hides = (struct pnr_string){ trace->text, (uint32_t)size };
     return 0;
 }
 
@@ -322,12 +322,66 @@ static void add_flow_event(struct sink *sink, const struct flow_event *event)
         put_flow_event(trace, event, function);
 }
 
+/* Adds the name of a function as a value; nothing for one that is not known. */
+static void add_function_value(struct trace *trace, struct pnr_values_writer *writer, const char *key, uint32_t function)
+{
+    const struct symbol *symbol = symbols_function(trace->symbols, function);
+    size_t size = 0;
+    if (!symbol)
+        return;
+    if (append_function_name(trace, &size, symbol) < 0) {
+        fail_trace(trace);
+        return;
+    }
+    pnr_values_add(writer, &(struct pnr_value){ .key_text = { key, (uint32_t)strlen(key) }, .type = PNR_VALUE_TEXT,
+                                                .text = { trace->text, (uint32_t)size } });
+}
+
+static struct pnr_string text_of(const char *text) { return (struct pnr_string){ text, (uint32_t)strlen(text) }; }
+
+/* Makes the name of a task's row, if the task has a name: `NAME: module.coroutine`. Returns false when out of memory. */
+static bool name_task_row(struct trace *trace, const struct task_event *event, struct pnr_string *name)
+{
+    const struct symbol *symbol = symbols_function(trace->symbols, event->function);
+    size_t size = event->name.size;
+    if (!size || !symbol)
+        return true;
+    if (pnr_array_reserve(&trace->text, &trace->text_capacity, size) < 0)
+        return false;
+    memcpy(trace->text, event->name.bytes, size);
+    if (append_hidden_text(trace, &size, ": ") < 0 || append_function_name(trace, &size, symbol) < 0)
+        return false;
+    *name = (struct pnr_string){ trace->text, (uint32_t)size };
+    return true;
+}
+
+/* Adds the begin of a task, or an event with what it waits for. */
+static void add_detailed_task(struct trace *trace, const struct task_event *event, const struct trace_function *function)
+{
+    struct pnr_values_writer writer;
+    struct pnr_string name = { NULL, 0 };
+    writer.size = writer.n_left_out = 0;
+    add_function_value(trace, &writer, "waits_for", event->awaited.what);
+    add_function_value(trace, &writer, "waits_in", event->awaited.where);
+    if (event->other.size)
+        pnr_values_add(&writer, &(struct pnr_value){ .key_text = text_of(event->phase == TASK_END ? "renamed" : "waits_for_task"),
+                                                     .type = PNR_VALUE_TEXT, .text = event->other });
+    if (!name_task_row(trace, event, &name))
+        fail_trace(trace);
+    else
+        trace->format->detailed_task(trace, event, function, name, &(struct pnr_values){ writer.bytes, writer.size, 0 });
+}
+
 static void add_task_event(struct sink *sink, const struct task_event *event)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = prepared_function(trace, event->function);
     if (!function || sink->is_broken)   /* tasks have known functions */
         return;
+    if (trace->has_task_names || event->phase == TASK_BEGIN || event->awaited.what || event->awaited.where) {
+        add_detailed_task(trace, event, function);
+        return;
+    }
     *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
         .ns = event->ns,
         .number = event->task,
@@ -378,6 +432,7 @@ static void begin_trace_process(struct sink *sink, const struct sink_process *pr
     trace->latest_ns = trace->batch->since_ns = 0;
     trace->symbols = process->symbols;
     trace->order = process->order;
+    trace->has_task_names = symbols_property(process->symbols, "task_names").size > 0;
     trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
     if (trace->functions)
         trace->n_functions = process->symbols->n_functions;
@@ -452,7 +507,7 @@ void trace_free(struct trace *trace)
         trace->format->clear(trace);
     forget_trace_process(trace);
     free(trace->batches);
-    free(trace->hides);
+    free(trace->text);
     free(trace);
 }
 

@@ -82,7 +82,7 @@ struct trace_thread {
 
 enum trace_event_kind { TRACE_SLICE, TRACE_FLOW, TRACE_TASK, TRACE_BYTES };
 
-/* The detail of a flow event is its phase, plus TRACE_DETAIL for a spawn arrow; of a task event its phase, plus its
+/* The detail of a flow event is its phase, plus TRACE_DETAIL times its origin; of a task event its phase, plus its
  * flags times TRACE_DETAIL. */
 #define TRACE_DETAIL 4
 
@@ -125,6 +125,9 @@ struct trace_format {
                            struct pnr_string hides);
     /* function: the label. */
     void (*remark)(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function);
+    /* A task begins, or an event of it has a name in place of its function's, or values. Without bytes when it has none. */
+    void (*detailed_task)(struct trace *trace, const struct task_event *event, const struct trace_function *function,
+                          struct pnr_string name, const struct pnr_values *values);
     void (*recorder_event)(struct trace *trace, const struct sink_recorder_event *event);
     void (*instant)(struct trace *trace, uint32_t thread, uint64_t ns, const char *text);
     /* Returns 0, or -1 when out of memory. */
@@ -146,11 +149,12 @@ struct trace {
     uint64_t n_bytes, n_events;         /* the format counts those that it renders at once */
     uint64_t latest_ns;                 /* of the present process's events, except those rendered at once */
     bool is_out_of_memory;
-    char *hides;                        /* text about the slice that is added; owned */
-    size_t hides_capacity;
+    char *text;                         /* about the event that is added; owned */
+    size_t text_capacity;
     const struct request_flows *requests;       /* NULL: none are shown; borrowed */
     const struct symbols *symbols;      /* of the present process; borrowed */
-    uint32_t order;                     /* of the present process */
+    uint32_t order;                     /* of the present process, like the next */
+    bool has_task_names;                /* then all events of tasks are rendered at once: those of one time stay in order */
     struct trace_function *functions;   /* by function index - 1; after them what stands for all requests */
     uint32_t n_functions;
     struct trace_thread *threads;

@@ -200,9 +200,11 @@ static char *put_json_flow_event(char *to, const struct trace_batch *batch, cons
     const struct trace_function *function = event->function;
     if (event->detail < TRACE_DETAIL)
         to = put_json_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
-    else
+    else if (event->detail / TRACE_DETAIL == FLOW_OF_CREATION)
         to = PUT(put_json_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
-    *to++ = "stf stf"[event->detail];
+    else
+        to = PUT(put_json_prepared(to, function->bytes, function->name_size), ",\"cat\":\"work\",\"ph\":\"");
+    *to++ = "stf"[event->detail % TRACE_DETAIL];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
     to = put_decimal(to, event->number);
     to = PUT(to, ",\"ts\":");
@@ -211,24 +213,29 @@ static char *put_json_flow_event(char *to, const struct trace_batch *batch, cons
     return PUT(to, "}");
 }
 
-/* Puts a task event. A task is an async event with begin and end; each time it runs is one nested in that. */
-static char *put_json_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
+/* Puts the begin of a task event. A task is an async event with begin and end; each time it runs is one nested in that. */
+static char *put_json_task_head(char *to, const struct trace_function *function, struct pnr_string name,
+                                enum task_phase phase, uint64_t task, uint64_t ns, const struct trace_thread *thread)
 {
-    const struct trace_function *function = event->function;
-    enum task_phase phase = event->detail % TRACE_DETAIL;
-    if (phase == TASK_BEGIN || phase == TASK_END)
+    if (name.size)
+        to = PUT(text_put_json(PUT(to, ",\n{\"name\":\""), name), "\"");
+    else if (phase == TASK_BEGIN || phase == TASK_END)
         to = put_json_prepared(to, function->bytes, function->name_size);
     else
         to = PUT(to, ",\n{\"name\":\"[running]\"");
     to = PUT(to, ",\"cat\":\"task\",\"ph\":\"");
     *to++ = phase == TASK_BEGIN || phase == TASK_RESUME ? 'b' : 'e';
     to = PUT(to, "\",\"id\":");
-    to = put_decimal(to, event->number);
+    to = put_decimal(to, task);
     to = PUT(to, ",\"ts\":");
-    to = put_time(to, event->ns);
-    to = put_json_thread(to, &batch->threads[event->thread]);
-    if (phase == TASK_BEGIN)
-        return put_json_prepared(to, function->bytes + function->head_size, function->tail_size);
+    return put_json_thread(put_time(to, ns), thread);
+}
+
+/* Puts a task event that is no begin. */
+static char *put_json_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
+{
+    to = put_json_task_head(to, event->function, (struct pnr_string){ NULL, 0 }, event->detail % TRACE_DETAIL, event->number, event->ns,
+                            &batch->threads[event->thread]);
     if (event->detail < TRACE_DETAIL)
         return PUT(to, "}");
     return put_json_flags(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
@@ -384,6 +391,26 @@ static void detailed_json_slice(struct trace *trace, const struct slice *slice, 
         to = PUT(text_put_json(PUT(to, "\"hides\":\""), hides), "\"");
     to = json_values_put(to, trace->symbols, values, to == args, false);
     trace_end_bytes(trace, slice->flags ? put_json_flags(to, slice->flags, to == args) : PUT(to, "}}"));
+}
+
+static void detailed_json_task(struct trace *trace, const struct task_event *event, const struct trace_function *function,
+                               struct pnr_string name, const struct pnr_values *values)
+{
+    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + function->tail_size + escaped_size(name) +
+                                            json_values_size(trace->symbols, values));
+    if (!to)
+        return;
+    trace->n_events++;
+    to = put_json_task_head(to, function, name, event->phase, event->task, event->ns, &trace->threads[event->thread]);
+    if (event->phase == TASK_BEGIN)
+        to = put_bytes(to, function->bytes + function->head_size, function->tail_size - strlen(SLICE_END));
+    if (values->size || event->flags) {
+        to = json_values_put(PUT(to, ARGS), trace->symbols, values, true, false);
+        to = put_json_flags(to, event->flags, !values->size);
+    } else {
+        to = PUT(to, "}");
+    }
+    trace_end_bytes(trace, to);
 }
 
 /* Puts the process of an event that belongs to no thread, and its time. */
@@ -582,6 +609,7 @@ const struct trace_format trace_json = {
     .unnamed_slice = unnamed_json_slice,
     .detailed_slice = detailed_json_slice,
     .remark = json_remark,
+    .detailed_task = detailed_json_task,
     .recorder_event = json_recorder_event,
     .instant = json_instant,
     .prepare = prepare_json_function,

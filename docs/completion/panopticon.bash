@@ -10,7 +10,7 @@ _panopticon_rec() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --exceptions --gc --samples --args --results --args-repr --redact --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --exceptions --gc --task-names --samples --args --results --args-repr --redact --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -35,7 +35,7 @@ _panopticon_record() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --exceptions --gc --samples --args --results --args-repr --redact --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --exceptions --gc --task-names --samples --args --results --args-repr --redact --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -49,7 +49,7 @@ _panopticon_attach() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--for --library -o --output --force -q --quiet --c-calls --exceptions --gc --samples --args --results --args-repr --redact --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--for --library -o --output --force -q --quiet --c-calls --exceptions --gc --task-names --samples --args --results --args-repr --redact --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 

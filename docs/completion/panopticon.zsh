@@ -11,6 +11,7 @@ _panopticon_rec() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--task-names[record names of asyncio'\''s tasks]' \
         '*--samples=[sample threads every DURATION]:DURATION:_files' \
         '*--args=[record arguments of functions that match]:GLOB:_files' \
         '*--results=[record results of functions that match]:GLOB:_files' \
@@ -85,6 +86,7 @@ _panopticon_record() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--task-names[record names of asyncio'\''s tasks]' \
         '*--samples=[sample threads every DURATION]:DURATION:_files' \
         '*--args=[record arguments of functions that match]:GLOB:_files' \
         '*--results=[record results of functions that match]:GLOB:_files' \
@@ -124,6 +126,7 @@ _panopticon_attach() {
         '*--c-calls[record calls of C functions, too]' \
         '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
+        '*--task-names[record names of asyncio'\''s tasks]' \
         '*--samples=[sample threads every DURATION]:DURATION:_files' \
         '*--args=[record arguments of functions that match]:GLOB:_files' \
         '*--results=[record results of functions that match]:GLOB:_files' \

@@ -46,6 +46,7 @@
 #include "call_inlining.h"
 #include "engine.h"
 #include "lives.h"
+#include "task_names.h"
 
 #if CPYTHON_IS_KNOWN
 
@@ -387,6 +388,19 @@ static __attribute__((noinline)) void append_exit_with_result(PyThreadState *ts,
     append_exit_slowly(ts, kind, frame, tag, is_read ? &values : NULL);
 }
 
+/* Appends what is known of the task whose coroutine is left next, if it is one. awaited: what it yields, or NULL. */
+static __attribute__((noinline)) void append_task(PyThreadState *ts, const cpython_frame *f, PyObject *awaited, uint64_t tag)
+{
+    struct pnr_values_writer values;
+    const struct rec_open_frame leaving = { rec_frame_identity(f), (uint32_t)tag };
+    rec_threads_notice_fork();
+    if (!rec_tag_is_current(tag) || !rec_state_is(REC_RECORDING) || !rec_task_names_read(&values, f, false, awaited))
+        return;
+    struct rec_thread *thread = slow_path(ts, NULL, leaving);
+    if (thread)
+        rec_threads_append_values(thread, PNR_TASK, (uint32_t)tag, &values, rec_threads_innermost(ts), leaving);
+}
+
 /* Appends the exit record of a frame. One that was entered in an earlier recording is an unhooked frame of this one,
  * so that its exit is never fast: a fast tag is a current one. */
 static inline __attribute__((always_inline)) void leave_frame(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
@@ -456,6 +470,8 @@ static void append_result(PyThreadState *ts, const cpython_frame *f, PyObject *r
         exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
     if (f && exit != PNR_YIELD && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
         rec_lives_end(rec_frame_identity(f));
+    if (unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && f && rec_task_names_are_on())
+        append_task(ts, f, exit == PNR_YIELD ? result : NULL, tag);
     if (unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && exit != PNR_YIELD && rec_arguments_has_result((uint32_t)tag))
         append_exit_with_result(ts, exit, f ? rec_frame_identity(f) : 0, tag, result);
     else
@@ -511,9 +527,11 @@ static __attribute__((noinline)) struct rec_thread *append_entry_with_arguments(
             return NULL;
     }
     append_entry(ts, thread, kind, frame, (uint32_t)tag);
+    const struct rec_open_frame self = { frame, (uint32_t)tag };
     if (values.size)
-        rec_threads_append_values(thread, PNR_ARGUMENTS, (uint32_t)tag, &values, rec_threads_innermost(ts),
-                                  (struct rec_open_frame){ frame, (uint32_t)tag });
+        rec_threads_append_values(thread, PNR_ARGUMENTS, (uint32_t)tag, &values, rec_threads_innermost(ts), self);
+    if (kind == PNR_START && rec_task_names_are_on() && rec_task_names_read(&values, f, true, NULL))
+        rec_threads_append_values(thread, PNR_TASK, (uint32_t)tag, &values, rec_threads_innermost(ts), self);
     return thread;
 }
 
@@ -530,6 +548,15 @@ static PyObject *evaluate_unrecorded(PyThreadState *ts, cpython_frame *f, int th
     PyObject *result = evaluate_unhooked(ts, f, throwflag, thread, 0, 0, entered, wraps);
     rec_threads_step_aside(ts, true);
     return result;
+}
+
+/* A watched function that has no records has been left. */
+static void leave_watched(PyThreadState *ts, uint64_t tag)
+{
+    rec_threads_notice_fork();
+    struct rec_thread *thread = slow_path(ts, NULL, rec_no_frame);
+    if (thread && rec_tag_is_current(tag))
+        rec_threads_on_watched_exit(ts, thread, tag);
 }
 
 /* The hook of any frame, without a fast path. thread: that runs, or NULL when nothing is recorded. */
@@ -566,6 +593,8 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_inlining_on_namespace(namespace);
     if (!is_excluded)
         append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
+    else if (rec_tag_watched(tag))
+        leave_watched(ts, tag);
     return result;
 }
 

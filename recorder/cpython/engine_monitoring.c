@@ -15,6 +15,7 @@
 #include "lives.h"
 #include "muted.h"
 #include "muted_exits.h"
+#include "task_names.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -161,6 +162,17 @@ static __attribute__((noinline)) void read_and_append(PyThreadState *ts, cpython
     append_with_values(ts, f, thread, tag, kind, &values);
 }
 
+/* Appends what is known of the task whose coroutine runs, if it is one: after its first entry, or before an exit. awaited: what
+ * it yields, or NULL. */
+static __attribute__((noinline)) void append_task(cpython_frame *f, struct rec_thread *thread, uint64_t tag, bool is_first,
+                                                  PyObject *awaited)
+{
+    struct pnr_values_writer values;
+    if (rec_task_names_read(&values, f, is_first, awaited))
+        rec_threads_append_values(thread, PNR_TASK, (uint32_t)tag, &values, cpython_previous(f),
+                                  (struct rec_open_frame){ rec_frame_identity(f), (uint32_t)tag });
+}
+
 /* outcome: the result of the call, or the exception that leaves it; NULL where no values are recorded. */
 static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
                                                                PyObject *outcome)
@@ -179,16 +191,24 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     if (rec_tag_watched(tag) && kind == PNR_CALL)
         rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED) {
+        if (rec_tag_watched(tag) && kind == PNR_RETURN)
+            rec_threads_on_watched_exit(ts, thread, tag);
         if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
             skip_in_life(kind, f);
         return rec_tool_nothing();
     }
     bool has_values = unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && kind != PNR_RESUME && kind != PNR_YIELD &&
                       (outcome || pnr_kind_enters_frame(kind)) && !rec_muted_is_silent((uint32_t)tag);
+    bool has_task = unlikely(rec_tag_flags(tag) & REC_TAG_VALUES) && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
+                    rec_task_names_are_on() && !rec_muted_is_silent((uint32_t)tag);
+    if (has_task && !pnr_kind_enters_frame(kind))
+        append_task(f, thread, tag, false, kind == PNR_YIELD ? outcome : NULL);
     if (has_values)
         read_and_append(ts, f, thread, tag, kind, outcome);
     else
         append_with_values(ts, f, thread, tag, kind, NULL);
+    if (has_task && kind == PNR_START && (thread = resync_monitored_thread(ts, f)))
+        append_task(f, thread, tag, true, NULL);
     return rec_tool_nothing();
 }
 
@@ -262,6 +282,8 @@ CALLBACK(on_sparse_start, append_event(args, PNR_CALL, PNR_START, true, false))
 CALLBACK(on_sparse_resume, append_event(args, PNR_RESUME, PNR_RESUME, true, false))
 CALLBACK(on_sparse_return, append_event(args, PNR_RETURN, PNR_FINISH, true, false))
 CALLBACK(on_sparse_yield, append_event(args, PNR_YIELD, PNR_YIELD, true, false))
+CALLBACK(on_valued_yield, append_event(args, PNR_YIELD, PNR_YIELD, false, true))
+CALLBACK(on_valued_sparse_yield, append_event(args, PNR_YIELD, PNR_YIELD, true, true))
 CALLBACK(on_valued_return, append_event(args, PNR_RETURN, PNR_FINISH, false, true))
 CALLBACK(on_valued_sparse_return, append_event(args, PNR_RETURN, PNR_FINISH, true, true))
 
@@ -359,7 +381,7 @@ CALLBACK(on_valued_sparse_unwind, append_unwind(args, true, true))
 
 static int listen_to_all(void)
 {
-    bool is_sparse = rec_sparse.is_on, is_valued = rec_arguments_are_on();
+    bool is_sparse = rec_sparse.is_on, is_valued = rec_arguments_are_on() || rec_task_names_are_on();
     const struct event {
         enum rec_tool_seat seat;
         const char *event;
@@ -371,7 +393,8 @@ static int listen_to_all(void)
         { REC_TOOL_RECORDS, "PY_RESUME", is_sparse ? on_sparse_resume : on_resume, false },
         { REC_TOOL_RECORDS, "PY_RETURN", is_valued ? is_sparse ? on_valued_sparse_return : on_valued_return :
                                          is_sparse ? on_sparse_return : on_return, false },
-        { REC_TOOL_RECORDS, "PY_YIELD", is_sparse ? on_sparse_yield : on_yield, false },
+        { REC_TOOL_RECORDS, "PY_YIELD", is_valued ? is_sparse ? on_valued_sparse_yield : on_valued_yield :
+                                        is_sparse ? on_sparse_yield : on_yield, false },
         { REC_TOOL_RECORDS, "PY_UNWIND", is_valued ? is_sparse ? on_valued_sparse_unwind : on_valued_unwind :
                                          is_sparse ? on_sparse_unwind : on_unwind, true },
         { REC_TOOL_RECORDS, "PY_THROW", is_sparse ? on_sparse_resume : on_throw, true } };

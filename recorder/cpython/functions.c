@@ -7,6 +7,7 @@
 #include "codes.h"
 #include "lives.h"
 #include "muted.h"
+#include "task_names.h"
 #include "../budget.h"
 #include "../name_table.h"
 
@@ -107,7 +108,7 @@ static unsigned events_of(uint64_t tag)
     unsigned calls = rec_functions.filter.has_boundary ? 0 : REC_CODES_CALLS;
     if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
         return REC_CODES_ENTRIES | REC_CODES_EXITS | calls;
-    return rec_tag_watched(tag) ? REC_CODES_ENTRIES | calls : calls;
+    return rec_tag_watched(tag) ? REC_CODES_ENTRIES | REC_CODES_EXITS | calls : calls;
 }
 
 static void keep_tag(PyCodeObject *code, uint64_t tag)
@@ -141,6 +142,8 @@ static uint64_t make_tag(const cpython_frame *f)
     else
         flags |= rec_threads_watch(code, strings) << REC_TAG_WATCHED_SHIFT;
     if (has_records && code->co_flags & CO_OPTIMIZED && rec_arguments_are_wanted(strings))
+        flags |= REC_TAG_VALUES;
+    if (has_records && kind_of(code) == PNR_FUNCTION_COROUTINE && rec_task_names_are_on())
         flags |= REC_TAG_VALUES;
     if (index && flags & REC_TAG_VALUES)
         rec_arguments_add(index, strings);

@@ -25,6 +25,7 @@ static const struct option_row {
     { "c_calls", NUMBER, offsetof(struct rec_options, c_calls) },
     { "exceptions", NUMBER, offsetof(struct rec_options, exceptions) },
     { "gc", NUMBER, offsetof(struct rec_options, collections) },
+    { "task_names", NUMBER, offsetof(struct rec_options, task_names) },
     { "samples", NUMBER, offsetof(struct rec_options, samples_ns) },
     { "args", LIST, offsetof(struct rec_options, args) },
     { "results", LIST, offsetof(struct rec_options, results) },

@@ -11,7 +11,7 @@ struct rec_options {
     PyObject *filters;                  /* list of (enum pnr_filter_action, str), or NULL; borrowed from the dict */
     PyObject *args, *results, *args_repr, *redact;      /* lists of str, or NULL; borrowed from the dict */
     unsigned long long c_calls, collections, exceptions, starts_paused, discards, follows_forks;         /* flags */
-    unsigned long long has_sparse_clock;
+    unsigned long long has_sparse_clock, task_names;
     unsigned long long min_duration_ns, max_size, last_ns;                      /* 0: no limit */
     unsigned long long samples_ns;      /* how often threads are sampled; 0: never */
     unsigned long long max_overhead_ppm;        /* the budget, in millionths of the CPU time; 0: none */

@@ -20,6 +20,7 @@
 #include "occasions.h"
 #include "properties.h"
 #include "self_test.h"
+#include "task_names.h"
 #include "trampoline.h"
 #include "../control.h"
 #include "../diagnostics.h"
@@ -440,6 +441,8 @@ static void write_properties(void)
         rec_session_set_min_duration(options->min_duration_ns);
     if (options->has_sparse_clock && !rec_session_set_sparse_clock())
         rec_warn("no memory for a sparse clock: it is read at each event");
+    if (rec_task_names_are_on())
+        rec_name_table_add_number("task_names", 1);
     if (options->max_overhead_ppm)
         rec_cost_write_budget(options->max_overhead_ppm);
     rec_recording_announce_limits(&(struct rec_limits){ options->max_size, options->last_ns });
@@ -583,6 +586,7 @@ static bool prepare_start(bool joins, PyObject *properties, PyObject *dict)
     if (rec_options_parse(dict, options) != 0 || !choose_engine(options->engine, options->max_overhead_ppm > 0) ||
         rec_options_set_filters(options) != 0 || rec_arguments_start(options) != 0 || rec_properties_keep(properties) != 0)
         return false;
+    rec_task_names_start(options);
     rec_diagnostics_hold();             /* until it has begun, what fails is raised */
     recording.pid = getpid();
     recording.joins = joins;
@@ -826,6 +830,7 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
     }
     rec_incidents_end();
     rec_arguments_end();
+    rec_task_names_end();
     bool are_c_calls_missing = rec_c_calls_were_displaced();
     if (rec_threads.missing)
         rec_name_table_add_property("calls_missing", rec_threads.missing);

@@ -5,6 +5,7 @@
 
 #include "lives.h"
 #include "muted_frames.h"
+#include "works.h"
 #include "../samples.h"
 
 #define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
@@ -629,19 +630,27 @@ static void on_execnet_serve(PyThreadState *ts, const cpython_frame *f, struct r
     write_process_name(cpython_argument(f, 1));
 }
 
-/* The functions whose calls give a thread or process a name, or end a thread. rec_tag_watched gives the row; row 0
+/* The functions whose calls give a thread or process a name, end a thread, or hand over work. rec_tag_watched gives the row; row 0
  * stands for no function. */
 static const struct {
     const char *module, *qualified_name;
     int n_arguments;
     void (*on_call)(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread);
+    void (*on_exit)(PyThreadState *ts, struct rec_thread *thread);      /* NULL: nothing happens */
 } watched[] = {
     { 0 },
-    { "threading", "Thread._bootstrap_inner", 1, on_thread_begin },
-    { "threading", "Thread.name", 2, on_thread_name },          /* the property's setter */
-    { "threading", "_make_invoke_excepthook.<locals>.invoke_excepthook", 1, on_excepthook },
-    { "multiprocessing.process", "BaseProcess._bootstrap", 2, on_process_begin },
-    { "execnet.gateway_base", "serve", 2, on_execnet_serve },
+    { "threading", "Thread._bootstrap_inner", 1, on_thread_begin, NULL },
+    { "threading", "Thread.name", 2, on_thread_name, NULL },    /* the property's setter */
+    { "threading", "_make_invoke_excepthook.<locals>.invoke_excepthook", 1, on_excepthook, NULL },
+    { "multiprocessing.process", "BaseProcess._bootstrap", 2, on_process_begin, NULL },
+    { "execnet.gateway_base", "serve", 2, on_execnet_serve, NULL },
+#if PY_VERSION_HEX >= 0x030E0000
+    { "concurrent.futures.thread", "_WorkItem.__init__", 3, rec_works_submit, NULL },
+    { "concurrent.futures.thread", "_WorkItem.run", 2, rec_works_take, rec_works_end },
+#else
+    { "concurrent.futures.thread", "_WorkItem.__init__", 5, rec_works_submit, NULL },
+    { "concurrent.futures.thread", "_WorkItem.run", 1, rec_works_take, rec_works_end },
+#endif
 };
 #define N_WATCHED (sizeof watched / sizeof *watched)
 _Static_assert(N_WATCHED - 1 <= REC_TAG_MAX_WATCHED, "a tag has three bits for the row");
@@ -663,6 +672,12 @@ uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string str
 void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag)
 {
     watched[rec_tag_watched(tag)].on_call(ts, f, thread);
+}
+
+void rec_threads_on_watched_exit(PyThreadState *ts, struct rec_thread *thread, uint64_t tag)
+{
+    if (watched[rec_tag_watched(tag)].on_exit)
+        watched[rec_tag_watched(tag)].on_exit(ts, thread);
 }
 
 /* ---- interface ---- */

@@ -186,6 +186,9 @@ uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string str
 /* Called at the entry of a watched function, which has this tag. */
 void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag);
 
+/* Called at the return of a watched function that has no records, which has this tag. */
+void rec_threads_on_watched_exit(PyThreadState *ts, struct rec_thread *thread, uint64_t tag);
+
 /* Makes this the track that runs. stack: what the engines keep of it. */
 static inline void rec_threads_set_track(struct rec_thread *thread, const struct rec_track *track,
                                          const struct rec_stack *stack)

@@ -22,6 +22,7 @@ class _Options(TypedDict, total=False):
     c_calls: bool | None
     exceptions: bool | None
     gc: bool | None
+    task_names: bool | None
     samples: float | str | None
     args: str | Iterable[str] | None
     results: str | Iterable[str] | None

@@ -212,6 +212,9 @@ OPTIONS = (
            "CPython 3.12 on."),
     Option("gc", FLAG, False, EVENTS, "record garbage collections",
            "Each is a slice of the thread that collects, with its generation and how many objects it found."),
+    Option("task-names", FLAG, False, EVENTS, "record names of asyncio's tasks",
+           "A row of `--tasks` has the name of its task, as `Task.get_name()` gives it, and shows which other task it waits for. "
+           "Each entry and exit of a coroutine takes longer with it."),
     Option("samples", DURATION, 0, EVENTS, "sample threads every DURATION",
            "The recorder's own thread looks which thread holds the GIL, how long each thread ran or waited for a processor, "
            "and how much memory the process has. `1ms` to `10ms` are of use.", shown="never"),

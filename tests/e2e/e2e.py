@@ -185,7 +185,9 @@ def events(file, sources=None):
 
 
 Creation = collections.namedtuple("Creation", "maker made")     # slices
-Task = collections.namedtuple("Task", "name src begin end runs flags")
+# The slice that hands work to another thread, and the one that does it.
+Work = collections.namedtuple("Work", "maker made")
+Task = collections.namedtuple("Task", "name src begin end runs flags waits others renamed")
 
 
 class Trace:
@@ -195,6 +197,7 @@ class Trace:
     - slices: all slices; per thread in the order in which they begin, times in ns.
     - flows: the slices of each continuable frame that ran, in the order in which it ran.
     - creations: a Creation for each arrow from a slice to the frame that it made, if the trace has them.
+    - works: a Work for each arrow from a slice that hands work to another thread to the one that does it.
     - program_flows: by its number the (phase, thread, time) of each event of a flow that the program reported.
     - tasks: a Task for each task of asyncio, if the trace has them; runs are the slices in which one ran.
     - threads: (pid, tid) to name.
@@ -212,7 +215,7 @@ class Trace:
             raise AssertionError(f"{path}: {os.path.getsize(path)} bytes are too many to keep")
         self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
         threads, flow_events, sources = collections.defaultdict(list), collections.defaultdict(list), {}
-        creations, tasks = collections.defaultdict(list), collections.defaultdict(list)
+        creations, tasks, works = (collections.defaultdict(list) for _ in range(3))
         self.program_flows = collections.defaultdict(list)
         self.counters, window_events = collections.defaultdict(list), collections.defaultdict(list)
         with open(path, encoding="utf-8") as file:
@@ -225,6 +228,8 @@ class Trace:
                     threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, flags))
                 elif kind in "stf" and event["cat"] == "creation":
                     creations[event["id"]].append((kind, thread, event["ts"], event["name"]))
+                elif kind in "sf" and event["cat"] == "work":
+                    works[event["id"]].append((kind, thread, event["ts"], event["name"]))
                 elif kind in "stf" and event["cat"] == "label":
                     self.program_flows[event["id"]].append((kind, thread, event["ts"]))
                 elif kind in "be" and event["cat"] == "window":
@@ -259,7 +264,8 @@ class Trace:
             self.slices += slices
             begins[thread] = [one.begin for one in slices]
         self.creations = [creation(ends, threads, begins) for ends in creations.values()]
-        numbers = [*found, *creations, *self.program_flows]
+        self.works = [work(ends, threads, begins) for ends in works.values()]
+        numbers = [*found, *creations, *self.program_flows, *works]
         if sorted(numbers) != list(range(1, len(numbers) + 1)):
             raise AssertionError("flows and creations are not numbered from 1 on")
         by_begin = {(one.thread, one.begin): one for one in self.slices} if tasks else {}
@@ -346,6 +352,16 @@ def creation(ends, threads, begins):
     return Creation(maker, made)
 
 
+def work(ends, threads, begins):
+    """Both ends lie inside the slices that they join, strictly; from one thread to another, and back in no case."""
+    (start, there, begin, name), (end, here, at, same) = ends
+    maker, made = innermost(threads[there], begins[there], begin), innermost(threads[here], begins[here], at)
+    if (start, end) != ("s", "f") or not maker or not made or not maker.begin < begin < maker.end or \
+            not made.begin < at < made.end or begin > at or not name == same == made.function.name:
+        raise AssertionError(f"the work {ends} is from {maker} to {made}")
+    return Work(maker, made)
+
+
 def task(events, slices, sources):
     """It begins with its first run and ends with its last one, or at the end of its process."""
     (_, name, *_, source), *inner, last = events
@@ -355,12 +371,15 @@ def task(events, slices, sources):
         raise AssertionError(f"a task is reported by {events}")
     runs = [slices.get((thread, ts)) for kind, _, thread, ts, *_ in inner if kind == "b"]
     ends = [event[3] for event in inner if event[0] == "e"]
-    if any(not run or run.end != end or run.function.name != name for run, end in zip(runs, ends)):
+    if any(not run or run.end != end or name != run.function.name and not name.endswith(": " + run.function.name) for run, end in zip(runs, ends)):
         raise AssertionError(f"{name} runs in {runs} until {ends}")
-    flags = frozenset(last[4])
+    flags = frozenset(last[4]) - {"renamed"}
     if flags - {"unfinished", "cut"} or (not flags and times[-1] != times[-2]):
         raise AssertionError(f"the task {name} ends by {last}")
-    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags)
+    args = [event[4] for event in inner if event[0] == "e"]
+    waits = [(one.get("waits_for"), one.get("waits_in")) for one in args]
+    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags, waits,
+                [one.get("waits_for_task") for one in args], last[4].get("renamed"))
 
 
 def read_flow(number, steps):

@@ -98,7 +98,7 @@ OPTIONS = "--flows=all,creation", "--tasks"
 
 def own(name):
     """As CPython calls it: a name without its module, or, if it is no name of the program, as it is."""
-    return name.removeprefix("__main__.")
+    return (name or "").removeprefix("__main__.")
 
 
 class Tasks(e2e.EndToEnd):
@@ -269,6 +269,334 @@ class Tasks(e2e.EndToEnd):
         if e2e.VERSION < (3, 12):           # to close one that never ran is to run it
             expected["never", "numbers", True] = 101
         self.assertSame(expected, found, "creations")
+
+
+class Waits(e2e.EndToEnd):
+    """What tasks waited for. The oracle: the program writes down what it awaits, right before it does."""
+
+    PROGRAM = """
+        import asyncio, json, socket, time
+        written = {}
+        def note(what, where=None):
+            "What the running task awaits now, and in which coroutine."
+            coro = asyncio.current_task().get_coro().__qualname__
+            written.setdefault(coro, []).append((what, where or coro))
+        async def numbers():
+            for n in range(2):
+                note("asyncio.tasks.sleep", "numbers")
+                await asyncio.sleep(0.001)
+                yield n
+        async def inner(future):
+            note(None, "inner")                         # a future: the records do not show which
+            await future
+        async def sleeper():
+            for _ in range(3):
+                note("asyncio.tasks.sleep")
+                await asyncio.sleep(0.001)
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0)
+            async for _ in numbers():
+                note(None)
+                await asyncio.get_running_loop().run_in_executor(None, int)
+        async def reader(queue, event, stream, server, loop):
+            note("asyncio.queues.Queue.get")
+            await queue.get()
+            note("asyncio.locks.Event.wait")
+            await event.wait()
+            note("asyncio.streams.StreamReader.read")
+            await stream.read(1)
+            note(SOCK_RECV)
+            await loop.sock_recv(server, 1)
+            future = loop.create_future()
+            loop.call_later(0.001, future.set_result, None)
+            await inner(future)
+        async def locks(lock, queue, event, writer, client):
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.001)
+            await queue.put(1)
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.001)
+            event.set()
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.001)
+            writer.write(b"x")
+            note("asyncio.tasks.sleep")
+            await asyncio.sleep(0.01)
+            client.send(b"x")
+            async with lock:
+                task = asyncio.ensure_future(waits(lock))
+                note("asyncio.tasks.sleep")
+                await asyncio.sleep(0.001)
+            note(None)
+            await task
+            note("asyncio.tasks.wait")
+            await asyncio.wait([asyncio.ensure_future(quick())])
+        async def quick():
+            pass
+        async def waits(lock):
+            note("asyncio.locks.Lock.acquire")
+            async with lock:
+                pass
+        async def main():
+            loop = asyncio.get_running_loop()
+            server, client = socket.socketpair()
+            server.setblocking(False)
+            other, end = socket.socketpair()
+            stream, writer = await asyncio.open_connection(sock=other)
+            stream_end, writer_end = await asyncio.open_connection(sock=end)
+            queue, event, lock = asyncio.Queue(), asyncio.Event(), asyncio.Lock()
+            tasks = [asyncio.ensure_future(each) for each in (sleeper(), reader(queue, event, stream, server, loop),
+                                                              locks(lock, queue, event, writer_end, client))]
+            await asyncio.gather(*tasks)
+            for each in writer, writer_end:
+                each.close()
+            for each in server, client:
+                each.close()
+        asyncio.run(main())
+        print(json.dumps(written))
+        """.replace("SOCK_RECV", repr("asyncio.selector_events.BaseSelectorEventLoop.sock_recv"))
+
+    def check_waits(self, *options):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--force", *options])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
+        written = json.loads(finished.out)
+        found = {own(task.name): [(what, own(where)) for what, where in task.waits[:-1]] for task in trace.tasks
+                 if own(task.name) in written}
+        self.assertEqual(found, {coro: [tuple(each) for each in waits] for coro, waits in written.items()})
+        self.assertEqual({task.waits[-1] for task in trace.tasks}, {(None, None)})          # they finish
+
+    def test_what_is_awaited(self):
+        self.check_waits()
+
+    def test_sparse(self):
+        self.check_waits("--clock", "sparse")
+
+    def test_c_functions(self):
+        self.check_waits("--c-calls")
+
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
+    def test_monitoring(self):
+        self.check_waits("--engine", "monitoring")
+
+    def test_asyncio_is_not_recorded(self):
+        """Then it is not known for what, but in which coroutine."""
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--no-stdlib"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
+        found = {own(task.name): [(what, own(where)) for what, where in task.waits[:-1]] for task in trace.tasks}
+        for coro, waits in json.loads(finished.out).items():
+            # what numbers() awaits looks like a value that it yields
+            self.assertEqual(found[coro], [(None, where) if where != "numbers" else (None, "") for _, where in waits], coro)
+
+    def test_table(self):
+        self.record(self.PROGRAM)
+        finished = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", "--json", self.path("run.pnr")])
+        lines = {own(line["name"]): line for line in json.loads(finished.out)["tasks"]}
+        waits = {(wait.get("for"), own(wait.get("in", ""))): wait for wait in lines["locks"]["waits"]}
+        self.assertEqual({key: wait["count"] for key, wait in waits.items()},
+                         {("asyncio.tasks.sleep", "locks"): 5, (None, "locks"): 1, ("asyncio.tasks.wait", "locks"): 1})
+        self.assertGreaterEqual(waits["asyncio.tasks.sleep", "locks"]["ns"], 14_000_000)
+        self.assertEqual(sum(wait["ns"] for wait in lines["locks"]["waits"]), lines["locks"]["suspended_ns"])
+        text = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", self.path("run.pnr")]).out
+        self.assertRegex(text, r"(?m)^ +5 +[\d.]+ms  __main__\.locks:\d+ for asyncio\.tasks\.sleep:\d+$")
+        self.assertRegex(text, r"(?m)^ +1 +[\d.]+\ws  __main__\.reader:\d+ for what is not known, in __main__\.inner:\d+$")
+
+
+class Works(e2e.EndToEnd):
+    """Arrows to what a pool of threads does. The oracle: the program writes down which function submitted each work, and in
+    which thread it ran."""
+
+    PROGRAM = """
+        import asyncio, concurrent.futures, json, threading, time
+        done = []
+        def work(submitter, n):
+            done.append((submitter, threading.get_native_id()))
+            time.sleep(0.0001 * n)
+        def first(pool):
+            return [pool.submit(work, "first", n % 3) for n in range(30)]
+        def second(pool):
+            return [pool.submit(work, "second", n % 2) for n in range(30)]
+        def third(pool):
+            futures = [pool.submit(work, "third", 1) for n in range(20)]
+            for future in futures[::2]:
+                future.cancel()                 # whether that comes too late is not known
+            time.sleep(0.001)
+            return futures[1::2]
+        async def asks():
+            await asyncio.gather(*(asyncio.to_thread(work, "asks", n % 2) for n in range(20)))
+        async def main():
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(asks(), *(loop.run_in_executor(None, work, "main", n) for n in range(10)),
+                                 asyncio.to_thread(time.sleep, 0.001), asks())
+        with concurrent.futures.ThreadPoolExecutor(3) as pool, concurrent.futures.ThreadPoolExecutor(2) as other:
+            thread = threading.Thread(target=lambda: concurrent.futures.wait(first(pool) + second(other)))
+            thread.start()
+            concurrent.futures.wait(second(pool) + third(pool) + first(other))
+            asyncio.run(main())
+            thread.join()
+        print(json.dumps(done))
+        """
+
+    def check_works(self, *options, are_all=True):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--force", *options])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
+        expected = collections.Counter((submitter, thread) for submitter, thread in json.loads(finished.out))
+        found = collections.Counter()
+        for one in trace.works:
+            maker = one.maker
+            while maker.parent and own(maker.function.name) == maker.function.name:
+                maker = maker.parent            # from submit() to the program's function
+            inside = [one.made, *(each for each in trace.named("__main__.work") if each.parent is one.made)]
+            if any(own(each.function.name) == "work" for each in inside):
+                submitter = own(maker.function.name).partition(".")[0]     # without the generator in it
+                found[submitter if submitter in ("first", "second", "third", "main") else "asks", one.made.thread[1]] += 1
+        if are_all:
+            self.assertSame(expected, found, "works")
+        self.assertEqual(found - expected, collections.Counter())
+
+    def test_works(self):
+        self.check_works()
+
+    def test_standard_library_is_not_recorded(self):
+        self.check_works("--no-stdlib")
+
+    def test_mine(self):
+        self.check_works("--mine")
+
+    def test_sparse(self):
+        self.check_works("--clock", "sparse")
+
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
+    def test_monitoring(self):
+        self.check_works("--engine", "monitoring")
+        self.check_works("--engine", "monitoring", "--no-stdlib")
+
+    @unittest.skipIf(e2e.VERSION < (3, 12), "there are no budgets")
+    def test_budget(self):
+        """What does the work may be muted."""
+        self.check_works("--max-overhead", "0.1%", are_all=False)
+
+    def test_c_function_is_not_the_next_call(self):
+        """What a thread of a pool calls after work in C is no part of that work."""
+        self.record("""
+            import concurrent.futures, time, weakref
+            class Value: pass
+            def collected(reference): pass
+            def made(value): return weakref.ref(value, collected)
+            def after(): pass
+            def begin(): pass
+            with concurrent.futures.ThreadPoolExecutor(1, initializer=begin) as pool:
+                pool.submit(time.sleep, 0.001).result()
+                pool.submit(after).result()
+            """, options=["-q", "--no-stdlib"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
+        self.assertEqual([(own(one.maker.function.name), own(one.made.function.name)) for one in trace.works],
+                         [("<module>", "after")])
+
+    def test_other_flows(self):
+        self.record(self.PROGRAM)
+        for flows, has_works in ("none", False), ("generator", False), ("generator,work", True), ("all", True):
+            trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--flows", flows))
+            self.assertEqual(bool(trace.works), has_works, flows)
+
+
+class Names(e2e.EndToEnd):
+    """Names of tasks (--task-names). The oracle: the program writes down what get_name() returns, and what it awaits."""
+
+    PROGRAM = """
+        import asyncio, json
+        names, waits = {}, {}
+        def keep(task, others=()):
+            names[task.get_coro().__qualname__] = task.get_name()
+            waits[task.get_coro().__qualname__] = [each and each.get_name() for each in others]
+        class Own(asyncio.Task):
+            "What it overrides is not called."
+            def get_name(self): raise AssertionError("the recorder runs the program's code")
+            get_coro = get_name
+        class Hidden(asyncio.tasks._PyTask):
+            _name = property(Own.get_name, lambda self, name: None)
+        async def leaf(): await asyncio.sleep(0)
+        async def given(): await leaf()
+        async def default(): await leaf()
+        async def early(): await leaf()
+        async def itself():
+            asyncio.current_task().set_name("by itself")
+            await leaf()
+        async def later():
+            await leaf()
+            asyncio.current_task().set_name("changed " + 2000 * "x")
+            await leaf()
+        async def by_other(): await asyncio.sleep(0.01)
+        async def derived(): await leaf()
+        async def in_python(): await leaf()
+        async def waits_for(first, second):
+            await first
+            await leaf()
+            await second
+        async def main():
+            loop = asyncio.get_running_loop()
+            tasks = [asyncio.create_task(given(), name="given \\u00fc \\ud800"), asyncio.create_task(default()),
+                     asyncio.create_task(early()), asyncio.create_task(itself()), asyncio.create_task(later()),
+                     asyncio.create_task(by_other()), asyncio.tasks._PyTask(in_python(), loop=loop, name="in Python")]
+            tasks[2].set_name(12)
+            own, hidden = Own(derived(), loop=loop, name="own"), Hidden(leaf(), loop=loop)
+            keep(tasks[6])
+            last = asyncio.create_task(waits_for(tasks[1], tasks[5]), name="waits")
+            await asyncio.sleep(0)
+            tasks[5].set_name("by another")
+            await asyncio.gather(*tasks, own, hidden, last)
+            for task in tasks[:6]:
+                keep(task)
+            keep(last, [tasks[1], None, tasks[5], None])
+            names["derived"] = asyncio.Task.get_name(own)
+        asyncio.run(main())
+        print(json.dumps([names, waits]))
+        """
+
+    def check_names(self, *options):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--force", "--task-names", *options])
+        names, waits = json.loads(finished.out)
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
+        found = {}
+        for task in trace.tasks:
+            row, _, coroutine = task.name.rpartition(": __main__.")
+            found[coroutine] = task.renamed or row
+            if coroutine == "waits_for":
+                self.assertEqual(["".join(other or "") for other in task.others], [other or "" for other in waits[coroutine]])
+            elif coroutine in ("later", "by_other"):
+                self.assertEqual(row, names["default"].replace("2", {"later": "5", "by_other": "6"}[coroutine])
+                                 if names["default"] == "Task-2" else row)
+        self.assertEqual({coroutine: name.rstrip("x\u2026") for coroutine, name in found.items() if coroutine in names},
+                         {coroutine: name.replace("\ud800", "\ufffd").rstrip("x") for coroutine, name in names.items()})
+        self.assertNotIn("Task-", found.get("leaf", ""))        # its class hides the name
+
+    def test_names(self):
+        self.check_names()
+
+    def test_sparse(self):
+        self.check_names("--clock", "sparse")
+
+    def test_standard_library_is_not_recorded(self):
+        self.check_names("--no-stdlib")
+
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
+    def test_monitoring(self):
+        self.check_names("--engine", "monitoring")
+
+    def test_off(self):
+        self.record(self.PROGRAM, options=["-q"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
+        self.assertEqual([task.name for task in trace.tasks if ": " in task.name or task.renamed], [])
+
+    def test_killed(self):
+        finished, _ = self.record("""
+            import asyncio, os, signal
+            async def runs(): os.kill(os.getpid(), signal.SIGKILL)
+            async def main():
+                await asyncio.create_task(runs(), name="the last")
+            asyncio.run(main())
+            """, options=["-q", "--task-names"], status=-9)
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
+        self.assertEqual([task.name for task in trace.tasks], ["Task-1: __main__.main", "the last: __main__.runs"])
 
 
 class Table(e2e.EndToEnd):

@@ -781,7 +781,7 @@ def scan(process, thread):
 
 # ---- section 4.2 ----
 
-WITH_VALUES = SPAN, INSTANT, COUNTER, FLOW, ARGUMENTS, RESULT
+WITH_VALUES = SPAN, INSTANT, COUNTER, FLOW, ARGUMENTS, RESULT, TASK
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ def pair(unpaired, events):
             assert flow["binds_to_enclosing"] == 1
             phase, around = chr(flow["phase"]), open_slices[where][-1]
             # What a viewer does: the innermost slice that is open then.
-            assert around[1] == name or cat == "label" or (cat == "creation" and phase == "s"), f"a flow event of {name} lies in {around}"
+            assert around[1] == name or cat == "label" or (cat in ("creation", "work") and phase == "s"), f"a flow event of {name} lies in {around}"
             events.flow_events[(*where, ns, name, cat, phase, flow["id"])] += 1
     assert not any(open_slices.values()), "a slice has no end"
 

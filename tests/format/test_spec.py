@@ -159,6 +159,44 @@ class WorkedArguments(unittest.TestCase):
                          {"price": 1, "order": 2, "return": 3})
 
 
+class WorkedWorks(unittest.TestCase):
+    """Section 12.8 is tests/golden/works_killed."""
+    CAPTURE = ROOT / "tests/golden/works_killed/run.pnr"
+
+    def test_bytes_are_those_of_the_file(self):
+        section = re.search(r"^### 12\.8 (.*?)^##", SPEC, re.M | re.S)[1]
+        rows = re.findall(r"^    ([0-9a-f]{4,5}) +((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
+        self.assertEqual(len(rows), 4)
+        live = (self.CAPTURE / "process-7/live").read_bytes()
+        for offset, row in rows:
+            self.assertEqual(live[int(offset, 16):][:16].hex(" "), row)
+
+    def test_it_means_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        found = [(number, kind, frame) for number, thread in process.threads.items() for block in thread.blocks
+                 for _, kind, frame, _ in block.records if kind in (reader.SUBMIT, reader.TAKE)]
+        self.assertEqual(found, [(1, reader.SUBMIT, 0x7f12_3450), (2, reader.TAKE, 0x7f12_3450)])
+
+
+class WorkedTaskName(unittest.TestCase):
+    """Section 12.9 is tests/golden/task_names_killed."""
+    CAPTURE = ROOT / "tests/golden/task_names_killed/run.pnr"
+
+    def test_bytes_are_those_of_the_file(self):
+        section = re.search(r"^### 12\.9 (.*?)^##", SPEC, re.M | re.S)[1]
+        rows = re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
+        self.assertEqual(len(rows), 3)
+        live = (self.CAPTURE / "process-7/live").read_bytes()
+        for offset, row in rows:
+            self.assertEqual(live[int(offset, 16):][:16].hex(" "), row)
+
+    def test_it_means_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        block, = process.threads[1].blocks
+        self.assertEqual([values.pairs for _, kind, values, _ in block.records if kind == reader.TASK],
+                         [(("name", (6, "fetch 7")),)])
+
+
 class Numbers(unittest.TestCase):
     """Every number of the spec's limits is the constant of the code that the table names."""
 

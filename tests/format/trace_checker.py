@@ -31,7 +31,7 @@ from itertools import takewhile
 import capture_reader as reader
 from capture_reader import (ARGUMENTS, C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH,
                             FINISH_UNWIND, FLOW, INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESULT, RESUME, RETURN,
-                            SPAN, SPAN_END, START, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
+                            SPAN, SPAN_END, START, SUBMIT, SWITCH, TAKE, TASK, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
@@ -60,6 +60,11 @@ class Slice:
     of_call: reader.Values = reader.Values(())      # its arguments and result
     is_ended: bool = False          # a span that SPAN_END has ended while others were open on it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
+    is_of_task: bool = False
+    is_suspended: bool = False      # it ends by YIELD
+    awaited_task: dict = field(default_factory=dict)
+    awaited: dict = field(default_factory=dict)     # of a task: what it waits for then
+    inner: list = field(default_factory=list)   # what was suspended right before it, without other records in between
 
     def same(self):
         return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.flags), *self.values)
@@ -72,6 +77,9 @@ class Flow:
     function: int
     slices: list = field(default_factory=list)
     is_task: bool = False
+    row: str | None = None          # the task's name when it was suspended first, ...
+    latest: str = ""                # and its latest one
+    other: str | None = None        # the task that it waits for when it is suspended next
     end: int | None = None          # of the process, if it was alive then
     since: int | None = None        # ticks of when it was left; None: it runs
 
@@ -122,6 +130,8 @@ class Stack:
     def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
+        self.taken = None               # the identity of the work that the next slice does; how many are open
+        self.suspended_now = []         # slices that the records right before this one suspended, the innermost first
         self.minimum = process.number("min_duration_ns", 0)
         self.is_asked = False           # see Slice.is_eager
         self.latest = 0                 # ns that the present record may have at most, if it has no reading
@@ -131,12 +141,17 @@ class Stack:
     def push(self, kind, function, frame, ns, what=None, flags=(), values=()):
         begin, before = max(ns, self.last + 1), self.last
         self.last = begin + bool(frame)
+        taken, self.taken = self.taken, None
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, flags=set(flags), where=self.where, before=before,
                       begin_slack=max(0, self.latest - begin),
                       is_kept=kind in ("unrecorded", "collection", "span") or bool(flags), around=around, values=values,
                       is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
+        if taken:
+            self.last += 1
+            self.keep_outer()
+            self.change("take", taken[0], (self.last, self.where, function))
         if frame:
             self.change(what, frame, slice)
             spans = self.suspended.pop(frame, ())
@@ -234,7 +249,13 @@ class Stack:
         elif values.pairs and label in self.process.functions:
             self.expected.reported_flows[self.where[0], values.pairs[0][1]].append((ns, self.last, self.where))
 
+    def submit(self, work, ns):
+        self.last = max(ns, self.last + 1)
+        self.keep_outer()
+        self.change("submit", work, (self.last, self.where) if self.open else None)
+
     def report(self, text, ns):
+        self.change("forget", 0, None)
         self.last = max(ns, self.last + 1)
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
@@ -271,7 +292,26 @@ class Stack:
             is_late = key[0] == "python" and ledger and ledger.was_muted(key[1], ticks)
             self.push(*key, ns, "resume", ["begin_unknown"] + ["noticed_late"] * bool(is_late))
 
+    def follow_suspension(self, key):
+        """A frame is suspended: right after what it awaits, if that is suspended, too."""
+        without_spans = [slice for slice in self.open if slice.key[0] != "span"]
+        if without_spans and is_same(without_spans[-1].key, key):
+            without_spans[-1].is_suspended, without_spans[-1].inner = True, self.suspended_now
+            self.suspended_now = [*self.suspended_now, without_spans[-1]]
+        else:
+            self.suspended_now = []
+
     def record(self, kind, frame, function, ns):
+        if kind == YIELD:
+            self.follow_suspension(("python", function, frame))
+        elif kind not in (OPEN, TASK):  # those list what is open anyway, or belong to the exit
+            self.suspended_now = []
+        n = len(self.open)
+        self.record_alone(kind, frame, function, ns)
+        if self.taken and len(self.open) < n and len(self.open) <= self.taken[1]:
+            self.taken = None
+
+    def record_alone(self, kind, frame, function, ns):
         if kind in (CALL, START, RESUME):
             self.push("python", function, frame, ns, "start" if kind == START else "resume")
         elif kind in (RETURN, UNWIND, YIELD, FINISH, FINISH_UNWIND):
@@ -306,6 +346,14 @@ class Stack:
             self.remark(kind, function, frame, ns)
         elif kind in (ARGUMENTS, RESULT):
             self.describe_call(kind, function, frame)
+        elif kind == TASK:
+            top = next((slice for slice in reversed(self.open) if slice.key[0] != "span"), None)
+            if top and top.key[:2] == ("python", function):
+                self.change("task", top.key[2], (function, dict(shown(frame))))
+        elif kind == SUBMIT:
+            self.submit(frame, ns)
+        elif kind == TAKE:
+            self.taken = (frame, len(self.open)) if frame else None
         elif kind == LOST:
             self.report(f"[lost {function} events]", ns)
 
@@ -329,7 +377,7 @@ class Expected:
     def __init__(self, capture):
         self.counters, self.reported_flows, self.suspended = Counter(), defaultdict(list), {}
         self.slices, self.flows, self.instants, self.names = [], [], Counter(), {}
-        self.creations, self.tasks = [], []
+        self.creations, self.tasks, self.works = [], [], []
         self.ledgers = {}               # by pid: what a viewer shows of each ledger
         self.sampled = {}               # by pid: what a viewer shows of the samples
         self.is_exact = True
@@ -387,9 +435,10 @@ class Expected:
             if block.track is not None:
                 stack = stacks.setdefault(block.track, Stack(self, process, (pid, TRACK_ID + block.track), change))
             if block.is_resync:
-                before = []
+                before = stack.suspended_now = []
                 stack.report("[events may be missing]", time(now))
             elif block.is_paused:
+                stack.suspended_now = []
                 stack.report("[recording was paused]", time(now))
             if block.opened is not None:
                 stack.bring(block.opened, block.header.flags & DEEPER, now, time(now))
@@ -402,6 +451,7 @@ class Expected:
                     stack.record(kind, frame, function, time(now))
                     stack.latest = 0
                     continue
+                stack.suspended_now = []
                 stack = stacks.setdefault(function, Stack(self, process, (pid, TRACK_ID + function), change))
                 listed = takewhile(lambda record: record[1] == OPEN, block.records[i + 1:])
                 if frame & SWITCH_OPEN:
@@ -428,8 +478,21 @@ class Expected:
         def is_recorded(function, begin, end):
             return not process.ledger or begin is None or process.ledger.is_recorded(function, begin, end)
 
+        works = {}                      # by identity: when and where they were submitted
         for ticks, _, _, what, frame, slice in changes:
-            if what == "create":
+            if what == "submit":
+                works[frame] = slice
+            elif what == "take":
+                work = works.pop(frame, None)
+                if work and slice[2] in process.functions and slice[0] >= work[0]:
+                    self.works.append((*work, *slice[:2], describe(process, "python", slice[2])[0]))
+            elif what == "forget":
+                works.clear()
+            elif what == "task":
+                if frame in alive and alive[frame].function == slice[0] and process.properties.get("task_names"):
+                    alive[frame].latest = slice[1].get("name", alive[frame].latest)
+                    alive[frame].other = slice[1].get("task")
+            elif what == "create":
                 alive.pop(frame, None)
                 made[frame], slice.ticks = slice, ticks
             elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
@@ -447,17 +510,23 @@ class Expected:
                     flows.append(flow)
                     if what == "resume" and process.ledger and process.ledger.was_muted(flow.function, ticks):
                         slice.flags.add("flow_incomplete")
-                flow.since = None
+                flow.since, slice.is_of_task = None, flow.is_task
                 if slice.is_kept:
                     flow.slices.append(slice)
-            elif what == "finish":
-                alive.pop(frame, None)
-            elif what == "suspend" and frame in alive:
-                alive[frame].since = ticks
+            elif what in ("finish", "suspend") and frame in alive:
+                flow = alive[frame] if what == "suspend" else alive.pop(frame)
+                flow.since = ticks
+                flow.row = flow.latest if flow.row is None else flow.row
+                if what == "suspend" and flow.other:
+                    slice.awaited_task, flow.other = {"waits_for_task": flow.other}, None
         for flow in alive.values():
             flow.end = end
         self.flows += [flow for flow in flows if len(flow.slices) > 1]
         self.tasks += [flow for flow in flows if flow.is_task and flow.slices]
+        for slice in (slice for flow in flows if flow.is_task for slice in flow.slices):
+            slice.awaited = awaited(process, slice) | slice.awaited_task
+        for flow in self.tasks:
+            flow.name = f"{flow.row}: {flow.name}" if flow.row else flow.name
         self.creations = [one for one in self.creations if one.maker.is_kept and one.made.is_kept]
 
 
@@ -598,6 +667,26 @@ def is_task(process, slice):
     return bool(around) and around.module.split(".")[0] in ("asyncio", "uvloop")
 
 
+def awaited(process, slice):
+    """What a task waits for after the slice, and where: the names of functions."""
+    row = []                            # from the innermost frame on
+    for one in [*slice.inner, slice]:
+        row = [] if row and row[-1].is_of_task else row
+        row.append(one)
+    functions = [process.functions.get(one.key[1]) for one in row]
+    first = functions[0]
+    if not slice.is_suspended or not first or not (
+            CATEGORIES[first.kind] in ("coroutine", "iterable_coroutine") or
+            CATEGORIES[first.kind] == "generator" and re.fullmatch(r"__.+__", first.name.split(".")[-1])):
+        return {}
+    names = [describe(process, *one.key[:2])[0] for one in row]
+    is_asyncio = [bool(one) and one.module.split(".")[0] in ("asyncio", "uvloop") for one in functions]
+    n = (is_asyncio + [False]).index(False)
+    public = [name for name, one in zip(names[:n], functions) if re.fullmatch(r"[^_].*|__.+__", one.name.split(".")[-1])]
+    result = {"waits_for": (public or names[:n])[0]} if n else {}
+    return result | ({"waits_in": names[n]} if n < len(names) and functions[n] else {})
+
+
 def is_asked(process, records):
     """Two calls: the loop was asked both."""
     names = [(one.module, one.name) if (one := process.functions.get(number)) else None for _, number in records]
@@ -728,7 +817,9 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
                                                  for flow in reported.values()):
         problems.append(f"reported flows are {reported}, not {want}")
     creations = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "creation"}
-    numbers = sorted([*flow_events, *creations, *reported])
+    works = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "work"}
+    compare_works(works, expected, tolerance_ns, problems)
+    numbers = sorted([*flow_events, *creations, *reported, *works])
     if numbers != list(range(1, len(numbers) + 1)):
         problems.append(f"flows are numbered {sorted(flow_events)}, creations {sorted(creations)}")
     compare_flows(flow_events, slices, pairs, expected, problems)
@@ -870,13 +961,34 @@ def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems
         problems.append(f"creations are at {[one[3] for one in have]}, not {[one[3] for one in want]}")
 
 
+class Ends(list):
+    """The ends of tasks that have all times in common, and what they wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+
+def compare_works(works, expected, tolerance_ns, problems):
+    """An arrow from where each was submitted to where it is done."""
+    have = sorted((*sorted(flow)[0][:1], sorted(flow)[0][2], *sorted(flow)[-1][:1], sorted(flow)[-1][2], flow[0][3])
+                  for flow in works.values())
+    want = sorted(expected.works)
+    if any([event[1] for event in sorted(flow)] != ["s", "f"] for flow in works.values()) or \
+            [(one[1], *one[3:]) for one in have] != [(one[1], *one[3:]) for one in want] or \
+            any(abs(a[i] - b[i]) > tolerance_ns for a, b in zip(have, want) for i in (0, 2)):
+        problems.append(f"works are {have}, not {want}")
+
+
 def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
     """A task is one event around one for each of its slices; those of the same time are in order."""
-    want = defaultdict(list)
+    want, renamed = defaultdict(Ends), {}
     for flow in expected.tasks:
         runs = [pairs[slice] for slice in flow.slices if slice in pairs]
         times = [(where, ts) for run in runs for where, ts in ((run.where, run.begin), (run.where, run.end))]
         want[flow.name, runs[0].src, tuple(times)].append(flow.end)
+        renamed[flow.name, runs[0].src, tuple(times)] = {"renamed": flow.latest} if flow.latest != (flow.row or "") else {}
+        want[flow.name, runs[0].src, tuple(times)].waits.append([slice.awaited for slice in flow.slices if slice in pairs])
     for events in tasks.values():
         first, *inner, last = events if len(events) > 1 else events * 2
         places = [((event["pid"], event["tid"]), event["ts"]) for event in events]
@@ -893,8 +1005,10 @@ def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
             end = want[key].pop()
             flags = {"unfinished": True} if end is not None else {}
             ts = max(end or 0, places[-2][1])
-            has_args = any("args" in event for event in (first, *inner))
-            if has_args or (last.get("args", {}), places[-1][0]) != (flags, places[-2][0]) \
+            waits = [event.get("args", {}) for event in inner[1::2]]
+            expected_waits = want[key].waits.pop()
+            has_args = any("args" in event for event in (first, *inner[::2])) or waits != expected_waits
+            if has_args or (last.get("args", {}), places[-1][0]) != (flags | renamed[key], places[-2][0]) \
                     or abs(last["ts"] - ts) > (tolerance_ns if flags else 0):
                 problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are wrong args")
     missing = [key[:2] for key, ends in want.items() for _ in ends]

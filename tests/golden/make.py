@@ -769,6 +769,136 @@ def tasks(path):
         process.end(4000)
 
 
+def waits(path):
+    """What tasks wait for: by the functions of asyncio that are suspended with them, and by those of the program."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="waits.py")
+        step = process.function("asyncio.events", "Handle._run", "/usr/lib/python3.12/asyncio/events.py", 78)
+        read, wait_for_data, aexit = (
+            process.function(f"asyncio.{module}", name, f"/usr/lib/python3.12/asyncio/{module}.py", line, COROUTINE)
+            for module, name, line in (("streams", "StreamReader.read", 700), ("streams", "StreamReader._wait", 520),
+                                       ("taskgroups", "TaskGroup.__aexit__", 60)))
+        sleep0 = process.function("asyncio.tasks", "__sleep0", "/usr/lib/python3.12/asyncio/tasks.py", 630,
+                                  ITERABLE_COROUTINE)
+        await_ = process.function("asyncio.futures", "Future.__await__", "/usr/lib/python3.12/asyncio/futures.py", 280,
+                                  GENERATOR)
+        plain = process.function("__main__", "plain", "waits.py", 1)
+        worker, fetch = (process.function("__main__", name, "waits.py", line, COROUTINE)
+                         for name, line in (("worker", 10), ("fetch", 20)))
+        numbers = process.function("__main__", "numbers", "waits.py", 30, ASYNC_GENERATOR)
+        debug, running = (process.function("asyncio.base_events", f"BaseEventLoop.{name}", "base_events.py", line)
+                          for name, line in (("get_debug", 1), ("is_running", 2)))
+        label = process.function("", "part", "", 0, LABEL)
+        w, f, r, d, a, s, n, e = (0x7f12_3450 + i for i in range(8))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([                      # the row goes on in the next block
+            call(100, step), start(110, worker, w), start(120, fetch, f), start(130, read, r), start(140, wait_for_data, d),
+            yield_(150, wait_for_data, d), yield_(160, read, r)])
+        thread.block([open_(step), open_(worker, w), open_(fetch, f),
+            yield_(170, fetch, f), yield_(180, worker, w), return_(190, step),
+            call(200, step), resume(210, worker, w), resume(220, fetch, f), resume(230, read, r), finish(240, read, r),
+            yield_(250, fetch, f), yield_(260, worker, w), return_(270, step),          # a future, in fetch
+            call(300, step), resume(310, worker, w), resume(320, fetch, f), finish(330, fetch, f),
+            start(340, aexit, a), yield_(350, aexit, a), yield_(360, worker, w), return_(370, step),
+            call(400, step), resume(410, worker, w), resume(420, aexit, a), finish(430, aexit, a),
+            start(440, sleep0, s), yield_(450, sleep0, s), yield_(460, worker, w), return_(470, step),  # private: all there is
+            call(500, step), resume(510, worker, w), resume(520, sleep0, s), finish(530, sleep0, s),
+            start(540, await_, s), yield_(550, await_, s), yield_(560, worker, w), return_(570, step),
+            call(600, step), resume(610, worker, w), resume(620, await_, s), finish(630, await_, s),
+            start(640, numbers, n), yield_(650, numbers, n), yield_(660, worker, w), return_(670, step),   # a value, or not
+            call(700, step), resume(710, worker, w), resume(720, numbers, n), yield_(730, numbers, n), call(740, plain),
+            return_(750, plain), yield_(760, worker, w), return_(770, step),            # after a value
+            call(800, step), resume(810, worker, w), call(820, debug), return_(821, debug), call(822, running),
+            return_(823, running), start(830, fetch, e), start(840, read, r), yield_(850, read, r), yield_(860, fetch, e),
+            yield_(870, worker, w), return_(880, step),                                 # fetch is a task that began at once
+            call(900, step), resume(910, worker, w), *remark("SPAN", 920, label), start(930, read, d), *remark("SPAN", 931, label),
+            yield_(940, read, d), yield_(950, worker, w), return_(960, step),           # in spans
+            call(1000, step), resume(1010, worker, w), lost(1020, 3), yield_(1030, worker, w), return_(1040, step),
+        ], flags=LAST)
+        process.end(2000, lost=3)
+
+
+def task_names(path):
+    """Names of tasks: set before the first run and in it, later, by others, never; in a span, over the begin of a block. A
+    task that waits for another one."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="names.py", task_names=1)
+        step = process.function("asyncio.events", "Handle._run", "/usr/lib/python3.12/asyncio/events.py", 78)
+        sleep = process.function("asyncio.tasks", "sleep", "/usr/lib/python3.12/asyncio/tasks.py", 627, COROUTINE)
+        worker, other = (process.function("__main__", name, "names.py", line, COROUTINE)
+                         for name, line in (("worker", 10), ("other", 20)))
+        label, name, task = (process.function("", text, "", 0, LABEL) for text in ("part", "name", "task"))
+        a, b, c, d, s = (0x7f12_3450 + i for i in range(5))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([
+            call(100, step), start(110, worker, a), *remark("TASK", 111, worker, ("name", "Task-1")), start(120, sleep, s),
+            yield_(130, sleep, s), *remark("TASK", 140, worker, ("name", "first")), yield_(150, worker, a), return_(160, step),
+            call(200, step), start(210, other, b), *remark("TASK", 211, other, ("name", "tea & \u00fc\"\n")),
+            *remark("SPAN", 212, label), *remark("TASK", 220, other, ("task", "first")), yield_(230, other, b),
+            return_(240, step),
+            call(300, step), start(310, other, c), yield_(320, other, c), return_(330, step),           # it has no name
+            call(400, step), resume(410, worker, a), *remark("TASK", 420, worker, ("name", "last"))])
+        thread.block([open_(step), open_(worker, a), finish(430, worker, a), return_(440, step),
+            call(500, step), start(510, worker, a), *remark("TASK", 511, worker, ("name", "again")),    # the identity again
+            *remark("TASK", 520, other, ("name", "of nobody")), yield_(530, worker, a), return_(540, step),
+            call(600, step), resume(610, other, c), *remark("TASK", 620, other, ("name", "late"), ("task", "again")),
+            yield_(630, other, c), return_(640, step),
+            call(700, step), start(710, other, d), *remark("TASK", 711, other, ("name", "running")),
+        ], end=900)
+        process.end(1000)
+
+
+def task_names_killed(path):
+    """The worked example of specs/capture-format.md, section 12.9."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="names.py", task_names=1)
+        worker = process.function("__main__", "worker", "names.py", 1, kind=COROUTINE)
+        name = process.function("", "name", "", 0, kind=LABEL)
+        thread = process.thread(1, 7001, "MainThread")
+        process.leave_live([thread.chunk([start(1000, worker, 0x7f12_3450),
+                                          *remark("TASK", 1010, worker, (name, "fetch 7"))], begin=900)], at=2000)
+
+
+def works(path):
+    """Work that is handed to other threads: to functions of the standard library that are recorded, and to some that are
+    not. Identities that are used again, a C function, work that is never done, and records that are missing."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="works.py")
+        main, work, other = (process.function("__main__", name, "works.py", line)
+                             for name, line in (("main", 1), ("work", 5), ("other", 9)))
+        handed = process.function("__main__", "handed", "works.py", 13, COROUTINE)
+        run = process.function("concurrent.futures.thread", "_WorkItem.run", "thread.py", 53)
+        a, b, c, d, e, f, g, h = (0x7f12_3450 + i for i in range(8))
+        one, two, three = (process.thread(i + 1, 7001 + i, name) for i, name in enumerate(("MainThread", "pool_0", "pool_1")))
+        one.block([
+            submit(100, 0, h),                                             # in no slice: no arrow
+            call(1000, main), submit(1100, 0, a), submit(1200, 0, b), submit(1300, 0, c), call(1400, other), submit(1500, 0, d),
+            return_(1600, other), submit(1700, 0, a), submit(2100, 0, e), submit(2500, 0, b), submit(2510, 0, f), submit(3500, 0, g)])
+        one.block([open_(main), lost(4000, 7), submit(4600, 0, f), return_(9000, main)], flags=LAST)
+        two.block([
+            take(1150, 0, a), call(1160, run), call(1170, work), return_(1180, work), return_(1190, run),
+            take(1650, 0, c), call(1660, work), return_(1670, work), take(1680, 0, 0), call(1690, other), return_(1700, other),
+            take(2000, 0, h), call(2010, run), return_(2020, run),
+            take(2200, 0, e), start(2210, handed, h), finish(2250, handed, h),                 # a coroutine
+            take(2300, 0, d), take(2400, 0, 0), call(2450, other), return_(2460, other),          # a C function
+            take(2600, 0, b)])                                             # submitted twice: the second time counts
+        two.block([call(2700, run), return_(2710, run), take(5000, 0, g), call(5010, run), return_(5020, run),     # forgotten
+                   take(5100, 0, f), call(5110, run)], flags=LAST)
+        three.block([take(1800, 0, a), call(1810, run), return_(1820, run)], flags=LAST)
+        process.end(10_000, lost=7)
+
+
+def works_killed(path):
+    """The worked example of specs/capture-format.md, section 12.8."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="works.py")
+        main = process.function("__main__", "main", "works.py", 1)
+        run = process.function("concurrent.futures.thread", "_WorkItem.run", "thread.py", 53)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "pool_0")
+        process.leave_live([one.chunk([call(1000, main), submit(1100, 0, 0x7f12_3450)], begin=900),
+                            two.chunk([take(1150, 0, 0x7f12_3450), call(1160, run)], begin=1120)], at=2000)
+
+
 def store(data):
     """A zstd frame with the data as one raw block, which is readable."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -1226,7 +1356,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
-         greenlets, forked, creations, creations_min_duration, tasks, stack_again,
+         greenlets, forked, creations, creations_min_duration, tasks, waits, task_names, task_names_killed, works, works_killed, stack_again,
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,

@@ -64,7 +64,7 @@ static inline void check_instant(struct sink *sink, uint32_t thread, uint64_t ns
 static inline void check_flow_event(struct sink *sink, const struct flow_event *event)
 {
     check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, event->thread,
-                (event->is_spawn ? "S?F" : "stf")[event->phase], event->flow, event->ns);
+                (event->origin ? "S?F" : "stf")[event->phase], event->flow, event->ns);
 }
 
 /* Writes "2:b1@10" for the begin of task 1 in thread 2 at 10; r(esume), w(ait) and e(nd), the last one with

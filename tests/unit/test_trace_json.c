@@ -133,14 +133,14 @@ Test(trace_json, writes_creations_and_tasks)
         "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"e\",\"id\":6,\"ts\":1.070,\"pid\":7,\"tid\":70,"
         "\"args\":{\"cut\":true}}\n]";
     struct file file = begin(check_symbols());
-    struct flow_event event = { .ns = 1041, .flow = 3, .function = 6, .phase = FLOW_START, .is_spawn = true };
+    struct flow_event event = { .ns = 1041, .flow = 3, .function = 6, .phase = FLOW_START, .origin = FLOW_OF_CREATION };
     file.sink->flow_event(file.sink, &event);
     event.ns++;
     event.phase = FLOW_END;
     file.sink->flow_event(file.sink, &event);
     for (enum task_phase phase = TASK_BEGIN; phase <= TASK_END; phase++)
-        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPEND ? 1050 : 1060, 5, 0, 6, phase, 0 });
-    file.sink->task(file.sink, &(struct task_event){ 1070, 6, 0, 6, TASK_END, SLICE_CUT });
+        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPEND ? 1050 : 1060, 5, 0, 6, phase, 0, { 0, 0 } });
+    file.sink->task(file.sink, &(struct task_event){ 1070, 6, 0, 6, TASK_END, SLICE_CUT, { 0, 0 } });
     char *text = end(&file);
     cr_expect(strstr(text, expected), "%s", text);
     free(text);

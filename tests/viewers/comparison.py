@@ -67,7 +67,7 @@ class Trace:
         self.slices = self._slices(by_phase["X"] + by_phase["i"])
         self.first = min([each.begin for each in self.slices] + [nanoseconds(event["ts"]) for event in by_phase["C"]])
         self.n_instants = len(by_phase["i"])
-        self.flows, self.creations, self.reported = self._flows(by_phase["s"] + by_phase["t"] + by_phase["f"])
+        self.flows, self.creations, self.reported, self.works = self._flows(by_phase["s"] + by_phase["t"] + by_phase["f"])
         self.arrows = self.bound_arrows(lambda at, meant: meant)
         self.threads = self._threads(by_phase["M"])
         self.n_threads = sum(tid < 2**31 for _, tid in self.threads)    # the others are greenlets
@@ -76,7 +76,7 @@ class Trace:
     def bound_arrows(self, bind):
         """A Counter of arrows. bind(time, intended slice) returns the slice to which a viewer binds a flow event."""
         arrows = collections.Counter()
-        for cat, flows in (None, self.flows), ("creation", self.creations), ("label", self.reported):
+        for cat, flows in (None, self.flows), ("creation", self.creations), ("work", self.works), ("label", self.reported):
             for flow in flows:
                 name, kind = "flow" if cat == "label" else flow[-1][2].name, cat or flow[0][2].cat
                 bound = [bind(at, each) for at, _, each in flow]
@@ -126,7 +126,7 @@ class Trace:
             while not each.begin < at < each.end:
                 each = by_begin[*thread, each.parent[0]]
             rows[event["id"]].append((at, event["ph"], each, event["name"], event["cat"]))
-        flows, creations, reported = [], [], []
+        flows, creations, reported, works = [], [], [], []
         for row in rows.values():
             row.sort()
             phases = "".join(phase for _, phase, *_ in row)
@@ -134,10 +134,10 @@ class Trace:
             assert re.fullmatch("st*" if is_of_program else "st*f", phases), phases
             for at, phase, each, name, cat in row:
                 assert is_of_program or (name, cat) == (each.name, each.cat) or (
-                    cat == "creation" and (phase == "s" or name == each.name)), (row, each)
-            group = reported if is_of_program else creations if row[0][4] == "creation" else flows
+                    cat in ("creation", "work") and (phase == "s" or name == each.name)), (row, each)
+            group = {"label": reported, "creation": creations, "work": works}.get(row[0][4], flows)
             group.append([event[:3] for event in row])
-        return flows, creations, reported
+        return flows, creations, reported, works
 
     def _tasks(self, events):
         """The tasks, and the windows, which are shown as tasks are. The events of each are in order in the file."""
