@@ -280,7 +280,7 @@ static void complete_process(struct conversion *conversion)
     size_t i = one->process.order;
     finish_conversion(conversion, one);
     anomalies_add(&conversion->anomalies[i], &one->process.initial, &count->stacks, conversion->flows.n_unconnected,
-                  conversion->flows.remarks.n_overflowed, rates && rates->has_given_up);
+                  conversion->flows.remarks.n_overflowed, rates && rates->is_exhausted);
     count->threads += conversion->is_all ? reader_n_threads(conversion->readers[i]) : 0;
     leave_process(conversion);
 }

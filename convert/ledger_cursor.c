@@ -151,7 +151,7 @@ static void account_threads(const struct ledger_cursor *ledger, struct thread_cu
     if (!rates)
         return;
     hidden_rates_work(rates, THREAD_WORK * n);
-    for (size_t i = 0; i < n && !rates->has_given_up; i++) {
+    for (size_t i = 0; i < n && !rates->is_exhausted; i++) {
         thread_cursor_account(&cursors[i], ns);
         if (changes_rates)
             thread_cursor_settle(&cursors[i]);
@@ -189,7 +189,7 @@ static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cu
     const struct slice_pipeline *pipeline = &ledger->process->pipeline;
     const struct ledger_view *view = &ledger->view;
     struct hidden_rates *rates = pipeline->rates;
-    if (!rates || rates->has_given_up)
+    if (!rates || rates->is_exhausted)
         return;
     limit_intervals(ledger, event);
     if (was_in_window && !view->in_window && pipeline->learns_rates)
@@ -200,7 +200,7 @@ static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cu
     if (!view->in_window || was_in_window)
         return;
     hidden_rates_work(rates, THREAD_WORK * (n + ledger->process->n_tracks));
-    for (size_t i = 0; i < n && !rates->has_given_up; i++)
+    for (size_t i = 0; i < n && !rates->is_exhausted; i++)
         thread_cursor_begin_window(&cursors[i]);
 }
 

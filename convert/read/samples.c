@@ -268,7 +268,7 @@ struct spent_time samples_spent(const struct samples *samples, uint32_t thread, 
     return spent;
 }
 
-/* Returns the moment of the first point after ns; UINT64_MAX: there is none. */
+/* Returns when the next point after ns is; UINT64_MAX: there is none. */
 static uint64_t next_point(const struct curve *curve, uint64_t ns)
 {
     if (!curve->n || ns >= curve->points[curve->n - 1].ns)

@@ -640,7 +640,7 @@ static bool is_hidden_frame(const struct call_stack *stack, size_t i, struct mut
 static uint32_t find_visible(const struct call_stack *stack)
 {
     struct mute_reason reason;
-    for (size_t i = stack->n; i > 0 && !stack->filter.pipeline.rates->has_given_up; i--) {
+    for (size_t i = stack->n; i > 0 && !stack->filter.pipeline.rates->is_exhausted; i--) {
         hidden_rates_work(stack->filter.pipeline.rates, 1);
         if (stack->frames[i - 1].subject != PNR_SUBJECT_SPAN && !is_hidden_frame(stack, i - 1, &reason))
             return pnr_subject_is_function(stack->frames[i - 1].subject) ? stack->frames[i - 1].function : 0;
@@ -653,7 +653,7 @@ static void learn_call(struct call_stack *stack)
 {
     const struct slice_pipeline *pipeline = &stack->filter.pipeline;
     struct mute_reason reason;
-    if (pipeline->rates->has_given_up || !pipeline->muted->in_window || !is_hidden_frame(stack, stack->n - 1, &reason))
+    if (pipeline->rates->is_exhausted || !pipeline->muted->in_window || !is_hidden_frame(stack, stack->n - 1, &reason))
         return;
     uint32_t caller = find_visible(stack);
     if (caller)
@@ -703,7 +703,7 @@ static void account_time(struct call_stack *stack, uint64_t ns, double n_events)
         stack->accounted_ns = ns;
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
-    if (stack->n == 0 || pipeline->rates->has_given_up)
+    if (stack->n == 0 || pipeline->rates->is_exhausted)
         return;
     hidden_rates_cut(pipeline->rates, &time);
     if (pipeline->learns_rates)

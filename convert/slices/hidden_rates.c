@@ -454,7 +454,7 @@ void hidden_rates_settle(struct hidden_rates *rates)
 void hidden_rates_choose(struct hidden_rates *rates, const struct ledger_view *muted)
 {
     hidden_rates_work(rates, rates->n_pairs);
-    for (uint32_t i = 1; i < rates->n_pairs && !rates->has_given_up; i++) {
+    for (uint32_t i = 1; i < rates->n_pairs && !rates->is_exhausted; i++) {
         struct hidden_pair *pair = &rates->pairs[i];
         pair->is_hidden = ledger_view_is_muted(muted, pair->reason.function, pair->reason.is_c_calls);
     }
@@ -492,13 +492,13 @@ static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_situa
 
 void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 {
-    uint32_t first = hidden->time.ns && !rates->has_given_up ? find_pairs(rates, hidden->situation) : 0;
+    uint32_t first = hidden->time.ns && !rates->is_exhausted ? find_pairs(rates, hidden->situation) : 0;
     double ns = program_ns(rates, (double)hidden->time.ns, hidden->time.n_events), share = 0;
     hidden->time = (struct recorded_time){ 0, 0 };
-    for (uint32_t i = first; i && !rates->has_given_up; i = rates->pairs[i].next, hidden_rates_work(rates, 1))
+    for (uint32_t i = first; i && !rates->is_exhausted; i = rates->pairs[i].next, hidden_rates_work(rates, 1))
         share += rates->pairs[i].is_hidden ? rates->pairs[i].self_per_ns : 0;
     double part = share > 1 ? 1 / share : 1;        /* they cannot take more than there is */
-    for (uint32_t i = first; i && !rates->has_given_up; i = rates->pairs[i].next) {
+    for (uint32_t i = first; i && !rates->is_exhausted; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];
         if (pair->is_hidden)
             add_hidden_calls(hidden, rates, pair, pair->calls_per_ns * ns, pair->self_per_ns * ns * part);
@@ -508,7 +508,7 @@ void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_situation situation,
                      struct recorded_time time)
 {
-    if (rates->has_given_up)
+    if (rates->is_exhausted)
         return;
     if (situation_key(hidden->situation) != situation_key(situation))
         hidden_time_settle(hidden, rates);

@@ -75,7 +75,7 @@ struct hidden_rates {
     struct interval_limit *limits;      /* before each report of cost; owned */
     size_t n_limits, limit_capacity;
     uint64_t work_left;
-    bool has_given_up;                  /* no work was left; sticks */
+    bool is_exhausted;                  /* no work was left; sticks */
     bool is_out_of_memory;              /* sticks */
 };
 
@@ -86,8 +86,8 @@ void hidden_rates_clear(struct hidden_rates *rates);
 /* Takes n steps of the work that is left. */
 static inline void hidden_rates_work(struct hidden_rates *rates, uint64_t n)
 {
-    rates->has_given_up |= rates->work_left < n;
-    rates->work_left -= rates->has_given_up ? 0 : n;
+    rates->is_exhausted |= rates->work_left < n;
+    rates->work_left -= rates->is_exhausted ? 0 : n;
 }
 
 /* Of a time between two events only what the program can have run counts: threads wait, and processors have other

@@ -133,7 +133,7 @@ void slice_filter_settle_hidden(struct slice_filter *filter)
 {
     if (filter->hidden)
         hidden_rates_work(filter->pipeline.rates, filter->n);
-    for (size_t i = 0; filter->hidden && i < filter->n && !filter->pipeline.rates->has_given_up; i++)
+    for (size_t i = 0; filter->hidden && i < filter->n && !filter->pipeline.rates->is_exhausted; i++)
         hidden_time_settle(&filter->hidden[i], filter->pipeline.rates);
 }
 
