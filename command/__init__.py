@@ -175,12 +175,36 @@ def format_help():
                       "panopticon SUBCOMMAND --help describes each.", ""])
 
 
+def discard_output():
+    """Write nothing more to standard output: what is still in its buffer cannot be written."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
 def main():
-    """Run the command line. Returns the exit status."""
+    """Run the command line. Returns the exit status. What goes wrong is reported in a line, also that nobody reads the output
+    or that the disk is full."""
     for stream in "stdout", "stderr":
         if not getattr(sys, stream):    # closed; a program that takes this one's place finds it so, too
             setattr(sys, stream, open(os.devnull, "w"))
+        getattr(sys, stream).reconfigure(errors="backslashreplace")     # a path may be any bytes
     name, *words = sys.argv[1:] or ["--help"]
+    try:
+        try:
+            return run(name, words)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 128 + _signal.SIGINT
+    except OSError as error:
+        discard_output()
+        where = error.filename or "standard output: cannot write"       # the one file that is written without a name
+        fail(f"{name}: {where}: {error.strerror or error}")
+
+
+def run(name, words):
+    """Run a subcommand. Returns its exit status. Raises OSError when standard output cannot be written."""
     if name in ("-h", "--help"):
         sys.stdout.write(format_help())
         return 0
@@ -191,7 +215,4 @@ def main():
         is_program = name[:1] != "-" and (os.path.exists(name) or name.endswith(".py"))
         hint = f"to record a program: panopticon record {name}" if is_program else "try --help"
         fail(f"there is no subcommand {name} ({hint})")
-    try:
-        return SUBCOMMANDS[name].run(words)
-    except KeyboardInterrupt:
-        return 128 + _signal.SIGINT
+    return SUBCOMMANDS[name].run(words)

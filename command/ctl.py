@@ -59,8 +59,6 @@ def main(words):
     for option in given:
         if option not in ("process", "json", *command.options):
             fail(f"ctl: --{option} is not for {name}")
-    for stream in sys.stdout, sys.stderr:
-        stream.reconfigure(errors="backslashreplace")       # a path may be any bytes
     return command.run(path, find_processes(path, given.get("process", [])), words, given)
 
 
@@ -225,7 +223,7 @@ def find_processes(path, pids):
     except OSError as error:
         fail(f"{path}: {error.strerror}")
     found = [Process(os.path.join(path, name)) for name in names
-             if name.startswith("process-") and name.split("-")[1].isdigit()]
+             if name.startswith("process-") and name.split("-")[1].isdecimal()]
     if not found:
         fail(f"{path}: not a capture")
     for pid in pids:

@@ -6,7 +6,6 @@ DuckDB reads the tables of panopticon_rec.open(), each time when a query needs i
 import csv
 import itertools
 import json
-import os
 import shutil
 import sys
 
@@ -35,16 +34,12 @@ def main(words):
     duckdb = import_package("sql", "duckdb", "DuckDB", "sql")
     captures = Captures("sql", options.words[:-1])
     connection = duckdb.connect()
-    for name in TABLES:
-        add_table(connection, captures.opened, name, options.selection)
     try:
+        for name in TABLES:
+            add_table(connection, captures.opened, name, options.selection)
         (print_json if options.json else print_csv if options.csv else print_table)(connection, options.words[-1])
-        sys.stdout.flush()
     except duckdb.Error as error:
         fail(f"sql: {error}")
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # nothing more is written at the end
-        fail(f"sql: standard output: cannot write: {error.strerror}")
     return 0 if captures.report() else 1
 
 

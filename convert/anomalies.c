@@ -5,7 +5,7 @@
 #include <string.h>
 
 void anomalies_add(struct anomalies *anomalies, const struct stack_count *initial, const struct stack_count *now,
-                   uint64_t unconnected, uint64_t unkept)
+                   uint64_t unconnected, uint64_t unkept, bool lacks_estimates)
 {
     anomalies->events += now->events - initial->events;
     anomalies->lost += now->lost - initial->lost;
@@ -21,6 +21,7 @@ void anomalies_add(struct anomalies *anomalies, const struct stack_count *initia
     anomalies->overflowed += now->overflowed - initial->overflowed;
     anomalies->unconnected += unconnected;
     anomalies->unkept += unkept;
+    anomalies->lacks_estimates |= lacks_estimates;
     anomalies->is_converted = true;
 }
 
@@ -119,6 +120,9 @@ static void report_process(struct reader *reader, uint64_t zero_ns, const struct
 {
     report_counts(reader, anomalies, diagnostics);
     report_unknown_mutes(reader, zero_ns, diagnostics);
+    if (anomalies->lacks_estimates)
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: estimates of muted functions are incomplete: they take too "
+                           "much work", reader_path(reader));
     report_running(reader, zero_ns, diagnostics);
     report_evicted(reader, zero_ns, diagnostics);
     struct pnr_string stopped = symbols_property(reader_symbols(reader), "stopped");

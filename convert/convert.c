@@ -19,6 +19,8 @@ struct process_conversion {
     struct thread_cursor *cursors;      /* owned, like the next */
     struct thread_cursor **heap;
     uint32_t *tids;                     /* of the threads in the trace */
+    const struct pnr_name **own_threads;    /* all that are no greenlets, by the kernel's id, then by number; owned */
+    size_t n_own_threads;
     struct ledger_cursor ledger;
     struct child_starts children;
 };
@@ -56,15 +58,43 @@ static bool announce_thread(const struct conversion *conversion, const struct re
     return selection_has_thread(conversion->options.selection, thread->tid, own_id, thread->name);
 }
 
-/* Returns the number of the thread in which a greenlet runs; 0 when it is not known. */
-static uint32_t thread_of_greenlet(const struct symbols *symbols, uint32_t number)
+static int by_kernel_id(const void *a, const void *b)
 {
-    const struct pnr_name *greenlet = symbols_thread(symbols, number);
-    for (size_t i = symbols->n_threads; greenlet && greenlet->number && i-- > 0;)
-        if (symbols->threads[i].kind == PNR_THREAD_OWN && symbols->threads[i].number == greenlet->number &&
-            symbols->threads[i].index < number)
-            return symbols->threads[i].index;
-    return 0;
+    const struct pnr_name *x = *(const struct pnr_name *const *)a, *y = *(const struct pnr_name *const *)b;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Lists the threads in which greenlets may run. Returns 0, or -1 when out of memory. */
+static int list_own_threads(struct process_conversion *one)
+{
+    const struct symbols *symbols = one->process.pipeline.symbols;
+    if (!one->process.n_tracks)
+        return 0;
+    one->own_threads = calloc(symbols->n_threads, sizeof *one->own_threads);
+    for (size_t i = 0; one->own_threads && i < symbols->n_threads; i++)
+        if (symbols->threads[i].kind == PNR_THREAD_OWN)
+            one->own_threads[one->n_own_threads++] = &symbols->threads[i];
+    if (one->n_own_threads)
+        qsort(one->own_threads, one->n_own_threads, sizeof *one->own_threads, by_kernel_id);
+    return one->own_threads ? 0 : -1;
+}
+
+/* Returns the number of the thread in which a greenlet runs: the latest before it with its kernel's id. 0: not known. */
+static uint32_t thread_of_greenlet(const struct process_conversion *one, uint32_t number)
+{
+    const struct pnr_name *greenlet = symbols_thread(one->process.pipeline.symbols, number);
+    size_t low = 0, high = one->n_own_threads;
+    while (greenlet && low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (by_kernel_id(&one->own_threads[middle], &greenlet) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool is_known = greenlet && greenlet->number && low > 0 && one->own_threads[low - 1]->number == greenlet->number;
+    return is_known ? one->own_threads[low - 1]->index : 0;
 }
 
 static bool starts_hidden(const struct conversion *conversion, const struct process_conversion *one, bool is_wanted)
@@ -86,7 +116,7 @@ static void begin_threads(const struct conversion *conversion, struct process_co
         uint32_t number = track_number(process, i);
         struct sink_thread thread = { .thread = n + i, .tid = track_id(number), .order = number,
                                       .is_greenlet = true };
-        thread.sampled = thread_of_greenlet(reader_symbols(process->reader), number);
+        thread.sampled = thread_of_greenlet(one, number);
         bool is_wanted = announce_thread(conversion, process->reader, &thread);
         track_init(process, i, is_wanted, starts_hidden(conversion, one, is_wanted));
     }
@@ -155,7 +185,7 @@ static int allocate_process(const struct conversion *conversion, struct process_
     one->heap = calloc(n + 1, sizeof *one->heap);
     one->tids = calloc(n + 1, sizeof *one->tids);
     if (!one->cursors || !one->heap || !one->tids || identify_threads(process->reader, one->tids) < 0 ||
-        tracks_make(process) < 0 ||
+        tracks_make(process) < 0 || list_own_threads(one) < 0 ||
         selection_make_rules(conversion->options.selection, process->pipeline.symbols, &one->rules) < 0)
         return -1;
     if (!conversion->positions)
@@ -207,6 +237,7 @@ static void clear_process(struct process_conversion *one)
     free((bool *)one->rules.is_hidden);
     free(one->cursors);
     free(one->heap);
+    free(one->own_threads);
     free(one->tids);
 }
 
@@ -245,10 +276,11 @@ static void complete_process(struct conversion *conversion)
 {
     struct process_conversion *one = &conversion->one;
     struct convert_count *count = conversion->count;
+    const struct hidden_rates *rates = one->process.pipeline.rates;
     size_t i = one->process.order;
     finish_conversion(conversion, one);
     anomalies_add(&conversion->anomalies[i], &one->process.initial, &count->stacks, conversion->flows.n_unconnected,
-                  conversion->flows.remarks.n_overflowed);
+                  conversion->flows.remarks.n_overflowed, rates && rates->is_exhausted);
     count->threads += conversion->is_all ? reader_n_threads(conversion->readers[i]) : 0;
     leave_process(conversion);
 }

@@ -8,6 +8,13 @@
  * what recording costs as a whole. */
 #define COST_CPU_NS 50000000
 
+/* Steps of work that a look at a thread is. */
+#define THREAD_WORK 8
+
+/* Steps of work that it may take to forget the flows of muted functions alone: at first, and for each record more. */
+#define FORGET_WORK_FIRST (UINT64_C(1) << 27)
+#define FORGET_WORK_OF_RECORD 256
+
 void ledger_cursor_init(struct ledger_cursor *ledger, struct converted_process *process)
 {
     const struct symbols *symbols = reader_symbols(process->reader);
@@ -107,19 +114,27 @@ static int by_frame(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Ends the flows of muted functions, except for those of frames that are open. Returns 0, or -1 when out of memory. */
+/* Ends the flows of muted functions, except for those of frames that are open. When that has taken too much work, as the
+ * ledger of a damaged capture can ask for, ends all flows. Returns 0, or -1 when out of memory. */
 static int forget_flows(struct ledger_cursor *ledger, const struct thread_cursor *cursors, size_t n)
 {
+    struct flows *flows = ledger->process->pipeline.flows;
+    const struct stack_count *count = ledger->process->pipeline.count;
     uint64_t *open = NULL;
     size_t n_open = 0, capacity = 0;
     int result = 0;
     ledger->breaks_flows = false;
+    ledger->forget_work += THREAD_WORK * (n + ledger->process->n_tracks) + count->open + flows->table.capacity;
+    if (ledger->forget_work > FORGET_WORK_FIRST + FORGET_WORK_OF_RECORD * count->events) {
+        flows_forget_all(flows);
+        return 0;
+    }
     for (size_t i = 0; i < n && result == 0; i++)
         result = thread_cursor_list_continuable(&cursors[i], &open, &n_open, &capacity);
     if (n_open)
         qsort(open, n_open, sizeof *open, by_frame);
     if (result == 0)
-        flows_forget(ledger->process->pipeline.flows, &ledger->view, open, n_open);
+        flows_forget(flows, &ledger->view, open, n_open);
     free(open);
     return result;
 }
@@ -130,11 +145,13 @@ static int forget_flows(struct ledger_cursor *ledger, const struct thread_cursor
 static void account_threads(const struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n,
                             const struct ledger_event *event, uint64_t ns)
 {
+    struct hidden_rates *rates = ledger->process->pipeline.rates;
     bool changes_rates = event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END &&
                          event->kind != LEDGER_COST;
-    if (!ledger->process->pipeline.rates)
+    if (!rates)
         return;
-    for (size_t i = 0; i < n; i++) {
+    hidden_rates_work(rates, THREAD_WORK * n);
+    for (size_t i = 0; i < n && !rates->is_exhausted; i++) {
         thread_cursor_account(&cursors[i], ns);
         if (changes_rates)
             thread_cursor_settle(&cursors[i]);
@@ -171,7 +188,8 @@ static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cu
 {
     const struct slice_pipeline *pipeline = &ledger->process->pipeline;
     const struct ledger_view *view = &ledger->view;
-    if (!pipeline->rates)
+    struct hidden_rates *rates = pipeline->rates;
+    if (!rates || rates->is_exhausted)
         return;
     limit_intervals(ledger, event);
     if (was_in_window && !view->in_window && pipeline->learns_rates)
@@ -179,7 +197,10 @@ static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cu
     bool is_change = event->kind == LEDGER_MUTE || event->kind == LEDGER_ADMIT || event->kind == LEDGER_UNKNOWN;
     if (is_change && !pipeline->learns_rates)
         hidden_rates_choose(pipeline->rates, view);
-    for (size_t i = 0; i < n && view->in_window && !was_in_window; i++)
+    if (!view->in_window || was_in_window)
+        return;
+    hidden_rates_work(rates, THREAD_WORK * (n + ledger->process->n_tracks));
+    for (size_t i = 0; i < n && !rates->is_exhausted; i++)
         thread_cursor_begin_window(&cursors[i]);
 }
 

@@ -24,6 +24,19 @@ static void put_step(const struct sample_counters *counters, const struct spent_
     }
 }
 
+/* Returns the begin of the next step after ns whose figures may differ from those of the step at ns: all steps up to the
+ * next bend of a curve are alike, however many they are. */
+static uint64_t find_next_step(const struct sample_counters *counters, uint32_t number, uint64_t ns)
+{
+    uint64_t step_end = (ns / STEP_NS + 1) * STEP_NS;
+    uint64_t bend = samples_next_bend(counters->samples, number, counters->zero_ns + ns);
+    if (bend == UINT64_MAX || bend - counters->zero_ns >= counters->to_ns)
+        bend = counters->to_ns;
+    else
+        bend = (bend - counters->zero_ns) / STEP_NS * STEP_NS;
+    return bend > step_end ? bend : step_end;
+}
+
 void sample_counters_put_thread(const struct sample_counters *counters, uint32_t number, uint32_t tid,
                                 struct pnr_string name)
 {
@@ -45,7 +58,7 @@ void sample_counters_put_thread(const struct sample_counters *counters, uint32_t
                                                     counters->zero_ns + step_end);
             event.ns = ns;
             put_step(counters, &spent, shown, event);
-            ns = step_end;
+            ns = find_next_step(counters, number, ns);
         } while (ns < counters->to_ns && (shown[0] != 0 || shown[1] != 0 || shown[2] != 0));
     }
 }

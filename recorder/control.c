@@ -187,7 +187,8 @@ static bool send_reply(struct connection *c)
     return c->sent < c->reply.size && rec_clock_monotonic_ns() - c->since < SENT_NS;
 }
 
-/* True when the client has closed the connection before its answer. */
+/* True when the client has closed the connection before its answer: its request is forgotten, unless it is an order that
+ * is under way. One that has only ended its own side waits for the answer. */
 static bool has_gone(const struct connection *c)
 {
     struct pollfd at = { .fd = c->fd };

@@ -6,7 +6,6 @@ panopticon-convert adds up each capture (captures.py). Functions of the two side
 
 import argparse
 import json
-import os
 import shutil
 import sys
 
@@ -123,12 +122,8 @@ def judge(found, limit):
 
 
 def print_text(text):
-    try:
-        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())         # nothing more is written at the end
-        fail(f"diff: standard output: cannot write: {error.strerror}")
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
 
 
 def terminal_columns():

@@ -8,6 +8,7 @@
 struct muted_slot {
     uint64_t key;                       /* muted_key() */
     bool is_muted;
+    size_t at;                          /* where it is among those that are muted */
     uint32_t since;                     /* how many windows had ended then */
     uint64_t n_blocks;                  /* when a MUTED record listed it last */
 };
@@ -29,27 +30,47 @@ void ledger_view_init(struct ledger_view *view, const struct ledger *ledger)
 void ledger_view_clear(struct ledger_view *view)
 {
     pnr_table_clear(&view->functions);
+    free(view->muted);
+    view->muted = NULL;
+    view->n_muted = view->muted_capacity = 0;
+}
+
+static struct muted_slot *muted_slot(const struct ledger_view *view, size_t i)
+{
+    return pnr_table_find(&view->functions, view->muted[i]);
 }
 
 static void forget_all_muted(struct ledger_view *view)
 {
-    for (struct muted_slot *slot = NULL; (slot = pnr_table_next(&view->functions, slot));)
-        slot->is_muted = false;
+    for (size_t i = 0; i < view->n_muted; i++)
+        muted_slot(view, i)->is_muted = false;
     view->n_muted = 0;
 }
 
-static void set_muted(struct ledger_view *view, const struct ledger_event *event)
+static void mute(struct ledger_view *view, uint64_t key)
 {
-    struct muted_slot *slot = pnr_table_add(&view->functions, muted_key(event->number, event->is_c_calls));
-    if (!slot) {
+    struct muted_slot *slot = pnr_table_add(&view->functions, key);
+    if (!slot || pnr_array_reserve(&view->muted, &view->muted_capacity, view->n_muted + 1) < 0) {
         view->is_out_of_memory = true;
         return;
     }
-    bool is_muted = event->kind == LEDGER_MUTE;
-    view->n_muted += is_muted - (size_t)slot->is_muted;
-    if (is_muted && !slot->is_muted)
-        slot->since = view->n_windows;
-    slot->is_muted = is_muted;
+    if (slot->is_muted)
+        return;
+    slot->is_muted = true;
+    slot->since = view->n_windows;
+    slot->at = view->n_muted;
+    view->muted[view->n_muted++] = key;
+}
+
+/* Puts the last one of those that are muted in its place. */
+static void admit(struct ledger_view *view, uint64_t key)
+{
+    struct muted_slot *slot = pnr_table_find(&view->functions, key);
+    if (!slot || !slot->is_muted)
+        return;
+    view->muted[slot->at] = view->muted[--view->n_muted];
+    muted_slot(view, slot->at)->at = slot->at;
+    slot->is_muted = false;
 }
 
 /* Changes the state as the event says. */
@@ -58,8 +79,10 @@ static void apply_ledger_event(struct ledger_view *view, const struct ledger_eve
     bool was_in_window = view->in_window;
     switch (event->kind) {
     case LEDGER_MUTE:
+        mute(view, muted_key(event->number, event->is_c_calls));
+        break;
     case LEDGER_ADMIT:
-        set_muted(view, event);
+        admit(view, muted_key(event->number, event->is_c_calls));
         break;
     case LEDGER_WINDOW:
     case LEDGER_WINDOW_END:
@@ -110,14 +133,6 @@ bool ledger_view_was_muted(const struct ledger_view *view, uint32_t function)
 bool ledger_view_hides(const struct ledger_view *view, uint32_t function)
 {
     return !view->is_known || (!view->in_window && ledger_view_is_muted(view, function, false));
-}
-
-void ledger_view_each(const struct ledger_view *view, void (*visit)(void *arg, uint32_t function, bool is_c_calls),
-                      void *arg)
-{
-    for (const struct muted_slot *slot = NULL; (slot = pnr_table_next(&view->functions, slot));)
-        if (slot->is_muted)
-            visit(arg, (uint32_t)(slot->key >> 1), slot->key & 1);
 }
 
 /* ---- reading ---- */
@@ -195,9 +210,11 @@ static void end_head(struct ledger *ledger)
     if (!ledger->is_in_head)
         return;
     ledger->is_in_head = false;
-    for (struct muted_slot *slot = NULL; (slot = pnr_table_next(&ledger->end.functions, slot));)
-        if (slot->is_muted && slot->n_blocks != ledger->n_blocks)
-            keep_change(ledger, LEDGER_ADMIT, (uint32_t)(slot->key >> 1), slot->key & 1);
+    for (size_t i = ledger->end.n_muted; i-- > 0;) {    /* one that is admitted leaves the list */
+        uint64_t key = ledger->end.muted[i];
+        if (muted_slot(&ledger->end, i)->n_blocks != ledger->n_blocks)
+            keep_change(ledger, LEDGER_ADMIT, (uint32_t)(key >> 1), key & 1);
+    }
 }
 
 /* A window that ends without having begun had begun before its block, if that is the first one after a hole. */

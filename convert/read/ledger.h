@@ -46,7 +46,8 @@ struct ledger_view {
     const struct ledger *ledger;        /* borrowed */
     size_t next;                        /* the first event that has not been passed */
     struct pnr_table functions;         /* those that have been muted; owned */
-    size_t n_muted;
+    uint64_t *muted;                    /* those that are muted, in no order; owned */
+    size_t n_muted, muted_capacity;
     uint32_t n_windows;                 /* that have ended */
     bool is_known, in_window;
     bool is_out_of_memory;              /* sticks */
@@ -102,10 +103,6 @@ bool ledger_view_was_muted(const struct ledger_view *view, uint32_t function);
 
 /* True when no entry of the function is recorded at this moment, or when that is not known. */
 bool ledger_view_hides(const struct ledger_view *view, uint32_t function);
-
-/* Calls visit for each function that is muted, window or not. */
-void ledger_view_each(const struct ledger_view *view, void (*visit)(void *arg, uint32_t function, bool is_c_calls),
-                      void *arg);
 
 /* What a whole ledger says. */
 struct ledger_sum {

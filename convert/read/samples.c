@@ -29,10 +29,17 @@ static void thin_all_curves(struct samples *samples)
             samples->n_points -= thin_curve(&thread->curves[what]);
 }
 
+/* Curves of two points stay as they are. So where there are many of those, more points are kept. */
+static void thin_for_space(struct samples *samples)
+{
+    thin_all_curves(samples);
+    samples->max_points = 2 * samples->n_points > SAMPLES_MAX ? 2 * samples->n_points : SAMPLES_MAX;
+}
+
 static void add_point(struct samples *samples, struct curve *curve, struct curve_point point)
 {
-    if (samples->n_points >= SAMPLES_MAX)
-        thin_all_curves(samples);
+    if (samples->n_points >= samples->max_points)
+        thin_for_space(samples);
     if (pnr_array_reserve(&curve->points, &curve->capacity, curve->n + 1) < 0) {
         samples->is_out_of_memory = true;
         return;
@@ -101,7 +108,7 @@ static uint64_t curve_sum(const struct curve *curve, uint64_t ns)
 
 void samples_init(struct samples *samples)
 {
-    *samples = (struct samples){ .exists = true, .threads = { .slot_size = sizeof(struct sampled_thread),
+    *samples = (struct samples){ .exists = true, .max_points = SAMPLES_MAX, .threads = { .slot_size = sizeof(struct sampled_thread),
                                                               .secret = pnr_table_secret() } };
     samples->recent = malloc(N_RECENT * sizeof *samples->recent);
     samples->is_out_of_memory = !samples->recent;
@@ -165,10 +172,13 @@ static uint64_t find_space(const struct sampled_thread *thread, uint64_t to, uin
     return length > ran_ns ? length - ran_ns : 0;
 }
 
-/* Lets the thread queue whenever it does not run in this time. Returns for how long. */
+/* Lets the thread queue whenever it does not run in this time. Returns for how long. What lies before the end of its
+ * curve would be cut off, and is not walked again. */
 static uint64_t fill_queued(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to)
 {
-    const struct curve *ran = &thread->curves[SAMPLES_RAN];
+    const struct curve *ran = &thread->curves[SAMPLES_RAN], *queued = &thread->curves[SAMPLES_QUEUED];
+    if (queued->n && queued->points[queued->n - 1].ns > from)
+        from = queued->points[queued->n - 1].ns;
     size_t i = ran->n && from >= ran->points[0].ns ? find_point(ran, from) + 1 : 0;
     uint64_t filled = 0, end;
     for (; from < to; from = end) {
@@ -258,6 +268,14 @@ struct spent_time samples_spent(const struct samples *samples, uint32_t thread, 
     return spent;
 }
 
+/* Returns when the next point after ns is; UINT64_MAX: there is none. */
+static uint64_t next_point(const struct curve *curve, uint64_t ns)
+{
+    if (!curve->n || ns >= curve->points[curve->n - 1].ns)
+        return UINT64_MAX;
+    return curve->points[ns < curve->points[0].ns ? 0 : find_point(curve, ns) + 1].ns;
+}
+
 /* Returns the first moment, not before ns, at which the curve rises. */
 static uint64_t next_rise(const struct curve *curve, uint64_t ns)
 {
@@ -267,6 +285,17 @@ static uint64_t next_rise(const struct curve *curve, uint64_t ns)
     while (curve->points[i + 1].sum == curve->points[i].sum)    /* the last stretch rises */
         i++;
     return curve->points[i].ns > ns ? curve->points[i].ns : ns;
+}
+
+uint64_t samples_next_bend(const struct samples *samples, uint32_t thread, uint64_t ns)
+{
+    uint64_t first = next_point(&samples->known, ns);
+    const struct sampled_thread *slot = pnr_table_find(&samples->threads, thread);
+    for (int what = 0; slot && what < SAMPLES_WHATS; what++) {
+        uint64_t point = next_point(&slot->curves[what], ns);
+        first = point < first ? point : first;
+    }
+    return first;
 }
 
 uint64_t samples_next_change(const struct samples *samples, uint32_t thread, uint64_t ns)

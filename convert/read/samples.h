@@ -12,7 +12,7 @@
  *     samples_clear()
  *
  * Each curve is a sum over time, straight between its points, so that a point can be left out: beyond SAMPLES_MAX points in
- * all every second one is. Times are nanoseconds of CLOCK_MONOTONIC. Memory: 16 bytes for each point. One thread at a time. */
+ * all, or twice as many as cannot be left out, every second one is. Times are nanoseconds of CLOCK_MONOTONIC. Memory: 16 bytes for each point. One thread at a time. */
 #ifndef SAMPLES_H
 #define SAMPLES_H
 
@@ -57,7 +57,7 @@ struct samples {
     uint64_t *recent;                   /* when the last samples were, PNR_SPENT_SINCE_MAX + 1 of them: a ring; owned */
     uint64_t n_recent;                  /* since the last hole, or pause */
     uint32_t holder;                    /* who held the GIL at the last sample; 0: nobody, or not known */
-    size_t n_points;
+    size_t n_points, max_points;        /* beyond those, curves are thinned */
     uint64_t n_samples;
     uint64_t n_unknown;                 /* records that have no place in samples, or are of further ones */
     uint64_t n_backwards;               /* ... earlier than the one before them */
@@ -77,6 +77,10 @@ void samples_add(struct samples *samples, uint64_t ns, struct pnr_record record,
 
 /* Returns the first moment, not before ns, at which the thread runs, queues or holds the GIL; UINT64_MAX: there is none. */
 uint64_t samples_next_change(const struct samples *samples, uint32_t thread, uint64_t ns);
+
+/* Returns the first moment after ns at which the rate changes at which the thread runs, queues or holds the GIL, or whether
+ * that is known; UINT64_MAX: there is none. */
+uint64_t samples_next_bend(const struct samples *samples, uint32_t thread, uint64_t ns);
 
 /* What was spent between two moments. */
 struct spent_time {

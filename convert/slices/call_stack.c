@@ -667,8 +667,8 @@ static bool is_hidden_frame(const struct call_stack *stack, size_t i, struct mut
     *reason = (struct mute_reason){ frame->function, false };
     if (!is_c_call)
         return frame->subject == PNR_SUBJECT_PYTHON && ledger_view_is_muted(muted, frame->function, false);
-    while (i > 0 && stack->frames[i - 1].subject != PNR_SUBJECT_PYTHON)
-        i--;
+    for (; i > 0 && stack->frames[i - 1].subject != PNR_SUBJECT_PYTHON; i--)
+        hidden_rates_work(stack->filter.pipeline.rates, 1);
     if (i == 0)
         return false;
     *reason = (struct mute_reason){ stack->frames[i - 1].function, true };
@@ -683,9 +683,11 @@ static bool is_hidden_frame(const struct call_stack *stack, size_t i, struct mut
 static uint32_t find_visible(const struct call_stack *stack)
 {
     struct mute_reason reason;
-    for (size_t i = stack->n; i > 0; i--)
+    for (size_t i = stack->n; i > 0 && !stack->filter.pipeline.rates->is_exhausted; i--) {
+        hidden_rates_work(stack->filter.pipeline.rates, 1);
         if (stack->frames[i - 1].subject != PNR_SUBJECT_SPAN && !is_hidden_frame(stack, i - 1, &reason))
             return pnr_subject_is_function(stack->frames[i - 1].subject) ? stack->frames[i - 1].function : 0;
+    }
     return 0;
 }
 
@@ -694,7 +696,7 @@ static void learn_call(struct call_stack *stack)
 {
     const struct slice_pipeline *pipeline = &stack->filter.pipeline;
     struct mute_reason reason;
-    if (!pipeline->muted->in_window || !is_hidden_frame(stack, stack->n - 1, &reason))
+    if (pipeline->rates->is_exhausted || !pipeline->muted->in_window || !is_hidden_frame(stack, stack->n - 1, &reason))
         return;
     uint32_t caller = find_visible(stack);
     if (caller)
@@ -744,7 +746,7 @@ static void account_time(struct call_stack *stack, uint64_t ns, double n_events)
         stack->accounted_ns = ns;
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
-    if (stack->n == 0)
+    if (stack->n == 0 || pipeline->rates->is_exhausted)
         return;
     hidden_rates_cut(pipeline->rates, &time);
     if (pipeline->learns_rates)
@@ -835,8 +837,10 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
         size_t n_before = stack->n;
         uint32_t n_own = 0;             /* DATA records of this one */
-        if (variant == PIPELINE_MUTED && pipeline.rates)
+        if (variant == PIPELINE_MUTED && pipeline.rates) {
+            pipeline.rates->work_left += HIDDEN_WORK_OF_EVENT;
             account_time(stack, ns, events_between(stack, pnr_kind_effect(kind).effect));
+        }
         if (kind == PNR_CALL)
             push_frame_inline(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
                               ns);

@@ -396,7 +396,7 @@ void flows_forget(struct flows *flows, const struct ledger_view *muted, const ui
     uint64_t *frames = NULL;            /* to forget: the table is not changed while it is walked */
     size_t n_frames = 0, capacity = 0;
     for (const struct flow *flow = NULL; (flow = pnr_table_next(&flows->table, flow));) {
-        if (!ledger_view_hides(muted, flow->function) ||
+        if ((muted && !ledger_view_hides(muted, flow->function)) ||
             (n && bsearch(&flow->frame, open, n, sizeof *open, by_identity)))
             continue;
         if (pnr_array_reserve(&frames, &capacity, n_frames + 1) < 0) {
@@ -410,6 +410,13 @@ void flows_forget(struct flows *flows, const struct ledger_view *muted, const ui
     for (size_t i = 0; i < n_frames; i++)
         flows_forget_frame(flows, frames[i]);
     free(frames);
+}
+
+void flows_forget_all(struct flows *flows)
+{
+    flows->n_unconnected += flows->table.n;
+    flows_forget(flows, NULL, NULL, 0);
+    pnr_table_clear(&flows->table);     /* a walk through an empty table takes as long as through a full one */
 }
 
 static int by_flow_and_task(const void *a, const void *b)

@@ -15,7 +15,8 @@
  *
  *     flows_init()
  *     for each process: flows_process(); then in the order of time flows_create(), flows_enter(), [flows_retain(),]
- *         flows_leave(), flows_finish(), flows_decide(), flows_forget(), flows_submit(), flows_take(); flows_end_process()
+ *         flows_leave(), flows_finish(), flows_decide(), flows_forget(), flows_forget_all(), flows_submit(),
+ *         flows_take(); flows_end_process()
  *     flows_clear()
  *
  * A slice may be pending (slice_filter.h). Its flow knows it, and it has no flow event until it is retained. If it is
@@ -141,8 +142,11 @@ bool flows_has_run(const struct flows *flows, uint32_t function, uint64_t frame)
 void flows_forget_frame(struct flows *flows, uint64_t frame);
 
 /* Ends the flows of the frames of muted functions, except for those that are open: what runs next under their identity
- * may be another frame. open: the n identities of the open ones, in their order. */
+ * may be another frame. muted: NULL for all functions. open: the n identities of the open ones, in their order. */
 void flows_forget(struct flows *flows, const struct ledger_view *muted, const uint64_t *open, size_t n);
+
+/* Ends all flows, and counts them: it is not known how they go on. */
+void flows_forget_all(struct flows *flows);
 
 /* Ends all flows. Tasks that have not ended continue at end_ns; is_cut: as the selected time ends there. */
 void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut);

@@ -55,6 +55,7 @@ struct hidden_pair {
     uint32_t function;
     struct mute_reason reason;
     bool is_hidden;                     /* by what is muted now */
+    size_t found_at;                    /* where the function was last found in the calls of a slice */
     bool has_base;                      /* `base` also has the windows before its first call */
     uint32_t calls_in_window;           /* in the present one */
     struct recorded_time self_in_window;
@@ -78,7 +79,7 @@ struct rate_slot {
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
     *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
-                                    .max_ns = UINT64_MAX, .part = 1 };
+                                    .max_ns = UINT64_MAX, .part = 1, .work_left = HIDDEN_WORK_FIRST };
     rates->by_situation = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
                                                                .secret = pnr_table_secret() };
 }
@@ -391,6 +392,7 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
     for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];
         uint32_t since = 0;
+        hidden_rates_work(rates, 1);
         add_weighted(&pair->self, pair->self_in_window, weight);
         pair->calls += weight * pair->calls_in_window;
         pair->self_in_window = (struct recorded_time){ 0, 0 };
@@ -451,19 +453,23 @@ void hidden_rates_settle(struct hidden_rates *rates)
 
 void hidden_rates_choose(struct hidden_rates *rates, const struct ledger_view *muted)
 {
-    for (uint32_t i = 1; i < rates->n_pairs; i++) {
+    hidden_rates_work(rates, rates->n_pairs);
+    for (uint32_t i = 1; i < rates->n_pairs && !rates->is_exhausted; i++) {
         struct hidden_pair *pair = &rates->pairs[i];
         pair->is_hidden = ledger_view_is_muted(muted, pair->reason.function, pair->reason.is_c_calls);
     }
 }
 
-/* Adds estimated calls of a function. */
-static void add_hidden_calls(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t function, double calls,
-                             double ns)
+/* Adds estimated calls of the pair's function. Slices of one caller mostly have the same functions in the same order. */
+static void add_hidden_calls(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_pair *pair,
+                             double calls, double ns)
 {
-    size_t i = 0;
-    while (i < hidden->n && hidden->calls[i].function != function)
-        i++;
+    uint32_t function = pair->function;
+    size_t i = pair->found_at < hidden->n && hidden->calls[pair->found_at].function == function ? pair->found_at : 0;
+    hidden_rates_work(rates, 1);
+    for (; i < hidden->n && hidden->calls[i].function != function; i++)
+        hidden_rates_work(rates, 1);
+    pair->found_at = i;
     if (i == hidden->n) {
         if (pnr_array_reserve(&hidden->calls, &hidden->capacity, hidden->n + 1) < 0) {
             rates->is_out_of_memory = true;
@@ -486,22 +492,24 @@ static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_situa
 
 void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 {
-    uint32_t first = hidden->time.ns ? find_pairs(rates, hidden->situation) : 0;
+    uint32_t first = hidden->time.ns && !rates->is_exhausted ? find_pairs(rates, hidden->situation) : 0;
     double ns = program_ns(rates, (double)hidden->time.ns, hidden->time.n_events), share = 0;
     hidden->time = (struct recorded_time){ 0, 0 };
-    for (uint32_t i = first; i; i = rates->pairs[i].next)
+    for (uint32_t i = first; i && !rates->is_exhausted; i = rates->pairs[i].next, hidden_rates_work(rates, 1))
         share += rates->pairs[i].is_hidden ? rates->pairs[i].self_per_ns : 0;
     double part = share > 1 ? 1 / share : 1;        /* they cannot take more than there is */
-    for (uint32_t i = first; i; i = rates->pairs[i].next) {
-        const struct hidden_pair *pair = &rates->pairs[i];
+    for (uint32_t i = first; i && !rates->is_exhausted; i = rates->pairs[i].next) {
+        struct hidden_pair *pair = &rates->pairs[i];
         if (pair->is_hidden)
-            add_hidden_calls(hidden, rates, pair->function, pair->calls_per_ns * ns, pair->self_per_ns * ns * part);
+            add_hidden_calls(hidden, rates, pair, pair->calls_per_ns * ns, pair->self_per_ns * ns * part);
     }
 }
 
 void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_situation situation,
                      struct recorded_time time)
 {
+    if (rates->is_exhausted)
+        return;
     if (situation_key(hidden->situation) != situation_key(situation))
         hidden_time_settle(hidden, rates);
     hidden->situation = situation;

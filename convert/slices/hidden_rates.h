@@ -30,6 +30,11 @@
 
 #define HIDDEN_PAIRS_MAX (1 << 18)
 
+/* Steps of work that estimates may take: at first, and for each event more. A few bytes of a damaged capture can ask for
+ * billions. When these are used up, no more is estimated. */
+#define HIDDEN_WORK_FIRST (UINT64_C(1) << 28)
+#define HIDDEN_WORK_OF_EVENT 256
+
 /* Time as it was recorded, with the events in it: so many of average cost. */
 struct recorded_time {
     uint64_t ns;
@@ -69,12 +74,21 @@ struct hidden_rates {
     double n_events;                    /* since the last report */
     struct interval_limit *limits;      /* before each report of cost; owned */
     size_t n_limits, limit_capacity;
+    uint64_t work_left;
+    bool is_exhausted;                  /* no work was left; sticks */
     bool is_out_of_memory;              /* sticks */
 };
 
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns);
 
 void hidden_rates_clear(struct hidden_rates *rates);
+
+/* Takes n steps of the work that is left. */
+static inline void hidden_rates_work(struct hidden_rates *rates, uint64_t n)
+{
+    rates->is_exhausted |= rates->work_left < n;
+    rates->work_left -= rates->is_exhausted ? 0 : n;
+}
 
 /* Of a time between two events only what the program can have run counts: threads wait, and processors have other
  * work. The ledger reports the CPU time; the longest times are cut until they add up to that. Outside of windows those

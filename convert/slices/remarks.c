@@ -73,43 +73,57 @@ bool remarks_are_readable(const struct pnr_values *values)
     return found == 0;
 }
 
-/* Keeps values and then more of them. */
-static struct kept_values *keep_both(struct remarks *remarks, const struct pnr_values *values,
-                                     const struct pnr_values *more)
+/* Takes memory for values of this size, besides what is kept. Returns NULL when that would be too much, or out of memory. */
+static struct kept_values *allocate_kept(struct remarks *remarks, struct kept_values *kept, size_t n_bytes)
 {
-    uint32_t n_bytes = values->size + more->size, n_left_out = values->n_left_out + more->n_left_out;
-    size_t size = sizeof(struct kept_values) + n_bytes;
-    if (!n_bytes && !n_left_out)
-        return NULL;
-    if (remarks->n_bytes + size > REMARKS_MAX_BYTES) {
+    size_t n_before = kept ? kept->size : 0, size = sizeof *kept + n_bytes;
+    if (remarks->n_bytes - n_before + size > REMARKS_MAX_BYTES) {
         remarks->n_overflowed++;
         return NULL;
     }
-    struct kept_values *kept = malloc(size);
-    if (!kept) {
+    struct kept_values *grown = realloc(kept, size);
+    if (!grown) {
         remarks->is_out_of_memory = true;
         return NULL;
     }
-    remarks->n_bytes += size;
-    *kept = (struct kept_values){ { kept->bytes, n_bytes, n_left_out }, 1 };
-    if (values->size)
-        memcpy(kept->bytes, values->bytes, values->size);
-    if (more->size)
-        memcpy(kept->bytes + values->size, more->bytes, more->size);
-    return kept;
+    remarks->n_bytes += size - n_before;
+    grown->size = size;
+    grown->values.bytes = grown->bytes;
+    return grown;
 }
 
 struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values)
 {
-    return keep_both(remarks, values, &(struct pnr_values){ .size = 0 });
+    if (!values->size && !values->n_left_out)
+        return NULL;
+    struct kept_values *kept = allocate_kept(remarks, NULL, values->size);
+    if (!kept)
+        return NULL;
+    kept->values = (struct pnr_values){ kept->bytes, values->size, values->n_left_out };
+    kept->n_users = 1;
+    if (values->size)
+        memcpy(kept->bytes, values->bytes, values->size);
+    return kept;
 }
 
 struct kept_values *remarks_join(struct remarks *remarks, struct kept_values *kept, const struct pnr_values *values)
 {
     if (!kept)
         return remarks_keep(remarks, values);
-    struct kept_values *both = keep_both(remarks, &kept->values, values);
-    remarks_release(remarks, kept);
+    size_t n_bytes = kept->values.size + values->size;
+    struct kept_values *both = kept;
+    if (n_bytes > REMARKS_MAX_JOINED) {
+        remarks->n_overflowed++;
+        return kept;
+    }
+    if (sizeof *kept + n_bytes > kept->size)    /* twice as much as before, as there may be many more */
+        both = allocate_kept(remarks, kept, n_bytes + kept->values.size);
+    if (!both)
+        return kept;
+    if (values->size)
+        memcpy(both->bytes + both->values.size, values->bytes, values->size);
+    both->values.size += values->size;
+    both->values.n_left_out += values->n_left_out;
     return both;
 }
 
@@ -117,7 +131,7 @@ void remarks_release(struct remarks *remarks, struct kept_values *kept)
 {
     if (!kept || --kept->n_users)
         return;
-    remarks->n_bytes -= sizeof *kept + kept->values.size;
+    remarks->n_bytes -= kept->size;
     free(kept);
 }
 

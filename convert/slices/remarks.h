@@ -21,12 +21,14 @@
 /* What is kept of a process at most. A block of a hundred bytes can have a thousand values: those beyond are counted,
  * and not kept. */
 #define REMARKS_MAX_BYTES (64 << 20)
+#define REMARKS_MAX_JOINED (1 << 16)    /* bytes of one slice */
 #define REMARKS_MAX_FLOWS (1 << 20)
 
 /* The values of a slice, as long as it is open or suspended. */
 struct kept_values {
     struct pnr_values values;
     uint32_t n_users;
+    size_t size;                        /* of this structure and of the memory for its bytes */
     unsigned char bytes[];
 };
 
@@ -58,8 +60,8 @@ bool remarks_are_readable(const struct pnr_values *values);
 /* Keeps values, for one user. Returns NULL when there are none, or too many are kept. */
 struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values);
 
-/* Adds values to those that are kept, or NULL. Returns both, for one user in the place of the one of `kept`; or NULL as
- * remarks_keep() does. */
+/* Adds values to those that are kept, of which the caller is the only user; or NULL. Returns what is kept then: without the
+ * added ones when that would be too much; NULL as remarks_keep() does. */
 struct kept_values *remarks_join(struct remarks *remarks, struct kept_values *kept, const struct pnr_values *values);
 
 /* A user needs them no more. */

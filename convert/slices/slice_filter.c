@@ -150,7 +150,9 @@ void slice_filter_add_time(struct slice_filter *filter, struct hidden_situation 
 
 void slice_filter_settle_hidden(struct slice_filter *filter)
 {
-    for (size_t i = 0; filter->hidden && i < filter->n; i++)
+    if (filter->hidden)
+        hidden_rates_work(filter->pipeline.rates, filter->n);
+    for (size_t i = 0; filter->hidden && i < filter->n && !filter->pipeline.rates->is_exhausted; i++)
         hidden_time_settle(&filter->hidden[i], filter->pipeline.rates);
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NAME 256                    /* bytes of a name that are looked at */
+#define MAX_NAME 1024                   /* bytes of a name: what a longer one contains is not looked for */
 
 static struct {
     char *words;                        /* owned; each ends with a NUL, in lower case; NULL: only the default ones */
@@ -17,21 +17,29 @@ void rec_redaction_start(void)
     redaction.size = 0;
 }
 
-static char simple(char c)
+/* Puts the characters that count in lower case: api_key, apiKey and API-Key are one name. Returns how many. */
+static size_t simplify(const char *from, size_t size, char *to)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c == '-' ? '_' : c;
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        char c = from[i];
+        if (c != '_' && c != '-' && c != ' ')
+            to[n++] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c ? c : ' ';
+    }
+    return n;
 }
 
 int rec_redaction_add(const char *words)
 {
-    size_t size = strlen(words) + 1;
-    char *grown = realloc(redaction.words, redaction.size + size);
+    char *grown = realloc(redaction.words, redaction.size + strlen(words) + 1);
     if (!grown)
         return -1;
-    for (size_t i = 0; i < size; i++)
-        grown[redaction.size + i] = words[i] == '|' ? 0 : simple(words[i]);
     redaction.words = grown;
-    redaction.size += size;
+    for (size_t size; *words; words += size + (words[size] == '|')) {
+        size = strcspn(words, "|");
+        redaction.size += simplify(words, size, grown + redaction.size);
+        grown[redaction.size++] = 0;
+    }
     return 0;
 }
 
@@ -47,11 +55,10 @@ static bool contains_any(const char *name, const char *words, size_t size)
 bool rec_redaction_matches(struct pnr_string name)
 {
     static const char fixed[] = "password\0passwd\0passphrase\0secret\0token\0credential\0cookie\0authorization\0"
-                                "api_key\0apikey\0access_key\0private_key";     /* options.py lists them, too */
+                                "apikey\0accesskey\0privatekey";         /* options.py lists them, too */
     char lower[MAX_NAME + 1];
-    size_t size = name.size < MAX_NAME ? name.size : MAX_NAME;
-    for (size_t i = 0; i < size; i++)
-        lower[i] = name.bytes[i] ? simple(name.bytes[i]) : ' ';
-    lower[size] = 0;
+    if (name.size > MAX_NAME)
+        return true;
+    lower[simplify(name.bytes, name.size, lower)] = 0;
     return contains_any(lower, fixed, sizeof fixed) || contains_any(lower, redaction.words, redaction.size);
 }

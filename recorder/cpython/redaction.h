@@ -1,5 +1,6 @@
 /* Redaction: values under names such as `password` are never read. A name is redacted if it contains one of the words,
- * without regard to case; a hyphen counts as an underscore. Some words always hold, and a recording may add others. All functions are called with the GIL. */
+ * without regard to case, underscores, hyphens and spaces, or if it is very long. Some words always hold, and a recording
+ * may add others. All functions are called with the GIL. */
 #ifndef REC_REDACTION_H
 #define REC_REDACTION_H
 

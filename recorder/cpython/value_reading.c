@@ -1,8 +1,12 @@
 #include "threads.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "greenlets.h"
 #include "redaction.h"
 #include "value_reading.h"
 
@@ -144,13 +148,74 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Clears the exception of a repr. A Ctrl-C that came meanwhile is the program's: it comes again. */
+/* Returns the code of a handler that is written in Python, borrowed, or NULL. */
+static PyObject *handler_code(PyObject *handler)
+{
+    if (!PyFunction_Check(handler) && !PyMethod_Check(handler)) {
+        PyObject *type = (PyObject *)Py_TYPE(handler), *name = PyUnicode_InternFromString("__call__");
+        handler = name ? _PyType_Lookup((PyTypeObject *)type, name) : NULL;         /* borrowed */
+        Py_XDECREF(name);
+    }
+    if (handler && PyMethod_Check(handler))
+        handler = PyMethod_GET_FUNCTION(handler);
+    return handler && PyFunction_Check(handler) ? PyFunction_GET_CODE(handler) : NULL;
+}
+
+/* Returns whether the code runs in one of the frames of a traceback. */
+static bool has_frame_of(const PyTracebackObject *traceback, PyObject *code)
+{
+    bool is_found = false;
+    for (; traceback && !is_found; traceback = traceback->tb_next) {
+        PyCodeObject *own = PyFrame_GetCode(traceback->tb_frame);       /* owned */
+        is_found = (PyObject *)own == code;
+        Py_DECREF(own);
+    }
+    return is_found;
+}
+
+/* Returns whether a signal's handler has raised the exception: one that is installed is in its traceback. */
+static bool is_of_handler(PyObject *traceback)
+{
+    PyObject *modules = PySys_GetObject("modules");     /* borrowed, like the module */
+    PyObject *module = modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, "_signal") : NULL;
+    bool is_found = false;
+    for (int number = 1; number < NSIG && module && traceback && !is_found; number++) {
+        PyObject *handler = PyObject_CallMethod(module, "getsignal", "i", number);      /* owned */
+        PyObject *code = handler && !PyLong_Check(handler) && handler != Py_None ? handler_code(handler) : NULL;
+        is_found = code && has_frame_of((PyTracebackObject *)traceback, code);
+        Py_XDECREF(handler);
+        PyErr_Clear();
+    }
+    return is_found;
+}
+
+/* A pending call: raises the exception where the main thread is. exception: owned. */
+static int raise_again(void *exception)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), exception);
+    Py_DECREF((PyObject *)exception);
+    return -1;
+}
+
+/* Clears the exception of a repr. What a signal's handler has raised meanwhile, or a Ctrl-C, is the program's: it comes
+ * again. Handlers run in the main thread alone. */
 static void swallow_exception(void)
 {
-    bool is_interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    PyObject *type, *exception, *traceback;     /* owned */
+    PyErr_Fetch(&type, &exception, &traceback);
+    PyErr_NormalizeException(&type, &exception, &traceback);
+    bool is_main = syscall(SYS_gettid) == getpid();
+    if (is_main && exception &&
+        (PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt) || is_of_handler(traceback))) {
+        if (traceback)
+            PyException_SetTraceback(exception, traceback);
+        if (Py_AddPendingCall(raise_again, Py_NewRef(exception)) != 0)
+            Py_DECREF(exception);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(exception);
+    Py_XDECREF(traceback);
     PyErr_Clear();
-    if (is_interrupt)
-        PyErr_SetInterrupt();
 }
 
 /* Calls repr(), of which nothing is recorded or traced. Returns a str, owned, or NULL. */
@@ -174,13 +239,14 @@ static PyObject *call_repr(struct rec_reading *reading, PyObject *object)
     return text;
 }
 
-/* Returns whether there is a repr, which is added. */
+/* Returns whether there is a repr, which is added. In a program with greenlets none is called: another greenlet could go
+ * on in the middle of it, of which nothing would be recorded. */
 static bool add_repr(struct rec_reading *reading, PyObject *object)
 {
     PyObject *text = NULL;
-    if (reading->calls_repr)
+    if (reading->calls_repr && !rec_greenlets.are_used)
         text = call_repr(reading, object);
-    else if (reading->began_ns)
+    else if (reading->calls_repr || reading->began_ns)
         reading->n_failed++;
     if (text)
         add_made(reading, text, "");
@@ -191,19 +257,28 @@ static bool add_repr(struct rec_reading *reading, PyObject *object)
 
 static void add_object(struct rec_reading *reading, PyObject *object, int depth);
 
+#define MAX_UNUSED 4096                 /* entries of a set */
+
+/* Adds that n more members are not shown after the first i. */
+static void add_left_out(struct rec_reading *reading, Py_ssize_t i, Py_ssize_t n)
+{
+    char text[48];
+    snprintf(text, sizeof text, "%s" PNR_CUT_END " %lld more", i ? ", " : "", (long long)n);
+    add_word(reading, text);
+}
+
 /* Adds what comes before a member. Returns false for one that is not shown any more. */
 static bool begin_member(struct rec_reading *reading, Py_ssize_t i, Py_ssize_t n)
 {
-    char text[48];
     if (reading->is_cut)
         return false;
+    if (i >= REC_READ_MEMBERS) {
+        add_left_out(reading, i, n - i);
+        return false;
+    }
     if (i)
         add_word(reading, ", ");
-    if (i < REC_READ_MEMBERS)
-        return true;
-    snprintf(text, sizeof text, PNR_CUT_END " %lld more", (long long)(n - i));
-    add_word(reading, text);
-    return false;
+    return true;
 }
 
 /* The program's code may change a list, dict or set while a member's repr is called: each member is held, and the
@@ -215,22 +290,45 @@ static void add_member(struct rec_reading *reading, PyObject *member, int depth)
     Py_DECREF(member);
 }
 
+/* Returns whether values under this key are to be redacted. No code of a class derived from str or bytes is called. */
+static bool is_redacted_key(PyObject *key)
+{
+    PyObject *owned = NULL;
+    bool is_redacted = false;
+    if (PyUnicode_Check(key))
+        is_redacted = rec_redaction_matches(rec_functions_held_text(key, &owned));
+    else if (PyBytes_Check(key))
+        is_redacted = rec_redaction_matches((struct pnr_string){ PyBytes_AS_STRING(key),
+                                                                 (uint32_t)min_size(PyBytes_GET_SIZE(key), UINT32_MAX) });
+    Py_XDECREF(owned);
+    return is_redacted;
+}
+
+static PyObject *sequence_item(PyObject *object, Py_ssize_t i)
+{
+    return PyList_CheckExact(object) ? PyList_GET_ITEM(object, i) : PyTuple_GET_ITEM(object, i);
+}
+
+/* Two members may be a key and its value, such as a header of HTTP. */
 static void add_sequence(struct rec_reading *reading, PyObject *object, int depth)
 {
     bool is_list = PyList_CheckExact(object);
     Py_ssize_t n = Py_SIZE(object);
+    bool is_redacted = n == 2 && is_redacted_key(sequence_item(object, 0));
     add_word(reading, is_list ? "[" : "(");
-    for (Py_ssize_t i = 0; i < Py_SIZE(object) && begin_member(reading, i, Py_SIZE(object)); i++)
-        add_member(reading, is_list ? PyList_GET_ITEM(object, i) : PyTuple_GET_ITEM(object, i), depth);
+    for (Py_ssize_t i = 0; i < Py_SIZE(object) && begin_member(reading, i, Py_SIZE(object)); i++) {
+        if (is_redacted && i > 0)
+            add_word(reading, PNR_REDACTED);
+        else
+            add_member(reading, sequence_item(object, i), depth);
+    }
     add_word(reading, is_list ? "]" : n == 1 ? ",)" : ")");
 }
 
 /* The value under a key that is to be redacted is not looked at. */
 static void add_pair(struct rec_reading *reading, PyObject *key, PyObject *value, int depth)
 {
-    PyObject *owned = NULL;
-    bool is_redacted = PyUnicode_CheckExact(key) && rec_redaction_matches(rec_functions_held_text(key, &owned));
-    Py_XDECREF(owned);
+    bool is_redacted = is_redacted_key(key);
     Py_INCREF(value);
     add_member(reading, key, depth);
     add_word(reading, ": ");
@@ -246,22 +344,27 @@ static void add_dict(struct rec_reading *reading, PyObject *object, int depth)
     PyObject *key, *value;              /* borrowed */
     Py_ssize_t at = 0, i = 0;
     add_word(reading, "{");
-    while (PyDict_Next(object, &at, &key, &value) && begin_member(reading, i++, PyDict_GET_SIZE(object)))
+    while (PyDict_GET_SIZE(object) && PyDict_Next(object, &at, &key, &value) && begin_member(reading, i++, PyDict_GET_SIZE(object)))
         add_pair(reading, key, value, depth);
     add_word(reading, "}");
 }
 
 /* Reads the table of a set, whose unused entries have no key or the hash -1 (Include/cpython/setobject.h): an iterator
- * would be an object that starts a garbage collection. */
+ * would be an object that starts a garbage collection. A set that was large keeps its table: no more than so many unused
+ * entries are passed. */
 static void add_set(struct rec_reading *reading, PyObject *object, int depth)
 {
     const PySetObject *set = (PySetObject *)object;
     bool is_frozen = PyFrozenSet_CheckExact(object), is_empty = !set->used;
-    Py_ssize_t n = 0;
+    Py_ssize_t n = 0, n_unused = 0;
     add_word(reading, is_frozen && is_empty ? "frozenset()" : is_frozen ? "frozenset({" : is_empty ? "set()" : "{");
-    for (Py_ssize_t i = 0; i <= set->mask; i++) {
-        if (!set->table[i].key || set->table[i].hash == -1)
-            continue;
+    for (Py_ssize_t i = 0; i <= set->mask && n < set->used; i++) {
+        if (!set->table[i].key || set->table[i].hash == -1) {
+            if (++n_unused <= MAX_UNUSED)
+                continue;
+            add_left_out(reading, n, set->used - n);
+            break;
+        }
         if (!begin_member(reading, n++, set->used))
             break;
         add_member(reading, set->table[i].key, depth);

@@ -373,6 +373,65 @@ class Arguments(e2e.EndToEnd):
     main()
     """, "--args-repr", "*.f", "--engine", engine)
 
+    def test_exceptions_of_signal_handlers_in_a_repr(self):
+        """They reach the program, of whatever type; what the repr itself raises does not."""
+        program = """
+    import os, signal, sys
+    class Stop(Exception): pass
+    class Handler:
+        def __init__(self, exception): self.exception = exception
+        def __call__(self, number, frame): raise self.exception
+        def method(self, number, frame): self(number, frame)
+    def function(number, frame): raise SystemExit(3)
+    class Interrupted:
+        def __repr__(self):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            for _ in range(1000): pass
+            return "x"
+    class Exits:
+        def __repr__(self): raise SystemExit(4)
+    def f(value): pass
+    for handler in function, Handler(Stop("a")), Handler(KeyboardInterrupt()).method, Handler(BaseException("b")):
+        signal.signal(signal.SIGUSR1, handler)
+        try:
+            f(Exits())
+            f(Interrupted())
+            if "panopticon_rec" not in sys.modules: os.kill(os.getpid(), signal.SIGUSR1)
+            for _ in range(1000): pass
+            print("not reached")
+        except BaseException as e: print(repr(e), e.__traceback__.tb_frame.f_code.co_name)
+    print(sys.exc_info())
+    """
+        for engine in e2e.ENGINES:
+            self.record_as_plain(program, "--args-repr", "*.f", "--engine", engine)
+            self.verify()
+
+    @unittest.skipUnless(e2e.run([e2e.PYTHON, "-c", "import greenlet"]).status == 0, "no greenlet")
+    def test_a_repr_that_switches_greenlets(self):
+        """None is called: all calls of the other greenlet are recorded, and none in the wrong one."""
+        program = """
+    from greenlet import greenlet, getcurrent
+    class Switches:
+        def __repr__(self):
+            other.switch()
+            return "x"
+    def f(value): pass
+    def leaf(): pass
+    def work():
+        for _ in range(10):
+            leaf()
+            f(1)
+            main.switch()
+    main, other = getcurrent(), greenlet(work)
+    for _ in range(5): f(Switches())
+    while not other.dead: other.switch()
+    """
+        for engine in e2e.ENGINES:
+            _, found = self.record_values(program, "--args-repr", "*.f", "--engine", engine)
+            self.assertEqual(sorted(args["value"] for args in found["f"] if args["value"] != 1), ["<Switches>"] * 5)
+            self.assertEqual(len(found["f"]), 15)
+            self.assertEqual([n for name, n in self.trace().count().items() if "leaf" in name], [10])
+
     def test_a_repr_that_recurses_deeply(self):
         """It needs no more C stack than without the recorder."""
         for engine in e2e.ENGINES:
@@ -415,9 +474,52 @@ class Arguments(e2e.EndToEnd):
                                                "more": more, "return": "{'session_cookie': [redacted], 'user': 'me'}"}])
             self.assertEqual(found["get_token"], [{"return": hidden}])
             self.assertEqual(found["iban"], [{"my_iban": hidden, "return": hidden}])
-            own = "{'IBAN': [redacted], ('password', 1): 2, 'deep': [{'secret': [redacted]}]}"
+            own = "{'IBAN': [redacted], ('password', [redacted]): 2, 'deep': [{'secret': [redacted]}]}"
             self.assertEqual(found["own"], [{"x": own, "return": own}])
             self.assertNotIn(b"hidden", read_files(self.path("run.pnr")))
+
+    def test_secrets_under_other_keys(self):
+        """Keys that are bytes, of classes derived from str and bytes, and in pairs; names in any case."""
+        program = """
+    hidden = "".join(["hid", "den"])
+    class Text(str): pass
+    class Bytes(bytes): pass
+    def f(x): pass
+    def names(apiKey, *, privateKey, **more): pass
+    f({b"password": hidden, Text("token"): hidden, Bytes(b"X-Secret"): hidden, b"user": "me"})
+    f([(b"Authorization", hidden), ["set-cookie", hidden], ("accept", "x"), (hidden[:0] + "api key", [hidden])])
+    f(("PassWord", hidden))
+    f({"x" * 5000 + "password": hidden})
+    f({"x" * 400 + "password": hidden})
+    names(hidden, privateKey=hidden, Access_Key=hidden, accessKey=hidden)
+    """
+        for engine in e2e.ENGINES:
+            _, found = self.record_values(program, "--args", "__main__.*", "--engine", engine)
+            self.assertEqual([args["x"] for args in found["f"]][:3], [
+                "{b'password': [redacted], <Text>: [redacted], <Bytes>: [redacted], b'user': 'me'}",
+                "[(b'Authorization', [redacted]), ['set-cookie', [redacted]], ('accept', 'x'), ('api key', [redacted])]",
+                "('PassWord', [redacted])"])
+            self.assertEqual(found["names"], [{"apiKey": "[redacted]", "privateKey": "[redacted]",
+                                               "more": "{'Access_Key': [redacted], 'accessKey': [redacted]}"}])
+            self.assertNotIn(b"hidden", read_files(self.path("run.pnr")))
+
+    def test_containers_that_were_large(self):
+        """Of a set that has become small no more is looked at than of others; the program decides what is left."""
+        program = """
+    def f(x): pass
+    large = set(range(1_000_000))
+    for _ in range(1_000_000 - 2): large.pop()
+    f(large)
+    large.clear()
+    f(large)
+    small = set(range(100))
+    for _ in range(98): small.pop()
+    f(small)
+    print(sorted(small))
+    """
+        finished, found = self.record_values(program, "--args", "__main__.*")
+        left = ", ".join(map(str, eval(finished.out)))
+        self.assertEqual([args["x"] for args in found["f"]], ["{\u2026 2 more}", "set()", "{%s}" % left])
 
     def test_which_functions(self):
         """A glob matches as that of --include; modules and class bodies have none; others have no values."""

@@ -49,6 +49,27 @@ class Conditions(Command):
                     self.assertEqual(done.returncode, status)
                     self.assertNotIn(b"Traceback", done.stdout + done.stderr)
 
+    def test_output_that_cannot_be_written(self):
+        """One line, on a full disk and into a pipe that nobody reads any more."""
+        self.record()
+        pipe, end = os.pipe()
+        os.close(pipe)
+        self.addCleanup(os.close, end)
+        full = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, full)
+        for words in ["--help"], ["--version"], ["ctl", "--help"], ["diff", "--help"], ["diff", "run.pnr", "run.pnr"], \
+                ["sql", "--help"], ["record", "--help"], ["view", "--help"]:
+            for output, reason in (end, "Broken pipe"), (full, "No space left on device"):
+                with self.subTest(words=words, reason=reason):
+                    done = self.command(*words, stdout=output)
+                    line = f"panopticon: {words[0]}: standard output: cannot write: {reason}\n"
+                    self.assertEqual((done.returncode, done.stderr.decode()), (2, line))
+
+    def test_folders_that_are_no_processes(self):
+        os.makedirs(self.path("run.pnr/process-\u00b2"))
+        done = self.command("ctl", "run.pnr", "status")
+        self.assertEqual((done.returncode, done.stderr), (2, b"panopticon: run.pnr: not a capture\n"))
+
     def test_locales(self):
         """In the locale C the program is in UTF-8 mode, as it is without the recorder."""
         self.write("app.py", SHOW)

@@ -12,7 +12,8 @@ import unittest
 from pathlib import Path
 
 import conversion
-from capture_writer import Capture, call, return_
+from capture_writer import *                # noqa: F403: the vocabulary of the captures below
+from capture_writer import sample as sample_of
 
 # Limits of a converter with a sanitizer, too: processor time and memory. One that waits for something is stopped later.
 CPU_SECONDS, KIBIBYTES, SECONDS = 60, 200 << 10, 300
@@ -227,6 +228,119 @@ class Hostile(unittest.TestCase):
             for pid in 8, 9:
                 shutil.rmtree(self.capture / f"process-{pid}")
                 self.add("killed", f"process-{pid}")
+
+
+def instant(at):
+    return START_MONOTONIC_NS + at, START_MONOTONIC_NS + at, START_REALTIME_NS + at
+
+
+def repeat(thread, records, begin, end=None, times=1, flags=0):
+    """Appends the same block again and again: only the header differs. A thousand of them are a small file. Times of the
+    records count from `begin`."""
+    timed = thread.timed([(begin if at is None else begin + at, *rest) for at, *rest in records], begin, None)[2]
+    planes, data = encode_planes(timed)
+    data = compress(data)
+    for _ in range(times):
+        header = encode_block_header(thread.number, thread.take(None), len(records), count_leading(records), len(data),
+                                     instant(begin), instant(begin if end is None else end), flags, planes=planes)
+        thread.process.file(thread.file).append(encode_skippable(header) + data)
+
+
+class Work(unittest.TestCase):
+    """Small captures that ask for more work than they have records: times a loop goes through, lists that each record has
+    searched, and so on. The limit is that of the processor time. Expected values are (exit status, part of the message)."""
+
+    N = 16000                           # records of a block
+
+    def setUp(self):
+        self.hostile = Hostile()
+        self.hostile.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.hostile.temporary.cleanup)
+
+    def check(self, fill, status=0, message="", **properties):
+        path = Path(self.hostile.temporary.name, "run.pnr")
+        with Capture(path) as capture:
+            self.process = capture.process(7, **properties)
+            self.f, self.g = self.process.function("m", "f"), self.process.function("m", "g")
+            self.thread = self.process.thread(1, 7001, "MainThread")
+            fill(self.process)
+            self.process.end(10**18)
+        result, messages = self.hostile.convert()
+        self.assertEqual(result, status, messages)
+        self.assertIn(message, messages)
+
+    def test_samples_that_are_decades_apart(self):
+        def fill(process):
+            samples = process.samples(2)
+            repeat(self.thread, [(0, CALL, 0, self.f), (10**9, RETURN, 0, self.f)], 0, 10**18)
+            repeat(samples, [sample_of(0, 2, 1)], 0)
+            repeat(samples, [sample_of(0, 2, 1)], 10**18)
+        self.check(fill, samples_ns=10**6)
+
+    def test_times_in_the_queue_that_reach_far_back(self):
+        def fill(process):
+            samples = process.samples(2)
+            ran = [row for i in range(self.N // 2) for row in (sample_of(1000 * i, 2, 1), spent(1000 * i, "RAN", 1, 500))]
+            for i in range(8):
+                repeat(samples, ran, 500_000 * self.N * i)
+            queued = [sample_of(0, 2, 1)] + [spent(0, "QUEUED", 1, 0xffffffff, since=60000)] * self.N
+            repeat(samples, queued, 500_000 * self.N * 8, times=30)
+        self.check(fill, samples_ns=10**6)
+
+    def test_arguments_without_end(self):
+        def fill(process):
+            label = process.function("", "a", "", kind=LABEL)
+            data = [(0, *rest) for _, *rest in data_of(bytes([label, 1]))]
+            repeat(self.thread, [(0, CALL, 0, self.f)], 0)
+            repeat(self.thread, [open_(self.f), *((0, ARGUMENTS, 2, self.f), *data) * (self.N // 2)], 10, times=1000)
+        self.check(fill, 1, "beyond the most that are kept (left out)")
+
+    def test_many_functions_that_were_muted(self):
+        for flags, records, status in (0, [cost(0, 0, 0)], 0), (RESYNC, [mute(0, 9)], 0):
+            with self.subTest(flags=flags):
+                def fill(process):
+                    ledger = process.ledger(2)
+                    repeat(self.thread, [(0, CALL, 0, self.f)], 0)
+                    for i in range(15):
+                        repeat(ledger, [mute(0, 10 + self.N * i + k) for k in range(self.N)], 1)
+                    repeat(ledger, records, 2, times=100_000, flags=flags)
+                self.check(fill, status, max_overhead=3)
+                shutil.rmtree(Path(self.hostile.temporary.name, "run.pnr"))
+
+    def test_a_function_that_is_muted_and_admitted_without_end(self):
+        """Other coroutines are suspended meanwhile."""
+        def fill(process):
+            coroutine = process.function("m", "c", kind=COROUTINE)
+            ledger = process.ledger(2)
+            for i in range(20):
+                identities = range(1 + i * self.N // 2, 1 + (i + 1) * self.N // 2)
+                repeat(self.thread, [(0, kind, k, coroutine) for k in identities for kind in (START, YIELD)], 1)
+            repeat(ledger, [(i, (MUTE, ADMIT)[i % 2], 0, self.g) for i in range(self.N)], 10, times=3)
+            repeat(self.thread, [(0, CALL, 0, self.g)], 10**6)
+        self.check(fill, 1, "without arrows: too many generators and coroutines were suspended", max_overhead=3)
+
+    def test_recursion_of_a_muted_function_in_a_window(self):
+        def fill(process):
+            ledger = process.ledger(2)
+            repeat(ledger, [mute(0, self.g), window(9, 1), window_end(10**6, 1)], 1)
+            repeat(self.thread, [(0, CALL, 0, self.f)], 0)
+            repeat(self.thread, [open_(self.f), *((i, CALL, 0, self.g) for i in range(self.N))], 20, times=100)
+        self.check(fill, 1, "estimates of muted functions are incomplete: they take too much work", max_overhead=3)
+
+    def test_a_function_that_calls_many_muted_ones(self):
+        def fill(process):
+            ledger = process.ledger(2)
+            others = range(100, 100 + self.N // 2)
+            was_muted = [(None, MUTED, 0, other) for other in others]
+            repeat(ledger, [*(mute(0, other) for other in others), window(9, 1)], 1)
+            repeat(self.thread, [(0, CALL, 0, self.f)], 0)
+            repeat(self.thread, [open_(self.f), *((i, kind, 0, other) for i, other in enumerate(others)
+                                                 for kind in (CALL, RETURN))], 20)
+            repeat(ledger, [*was_muted, window_end(0, 1)], 10**6)
+            for k in range(6):
+                repeat(self.thread, [open_(self.f), *((50 * i, (CALL, RETURN)[i % 2], 0, self.g) for i in range(self.N))],
+                       (2 + k) * 10**6)
+        self.check(fill, 1, "of functions that are not in the name table", max_overhead=3)
 
 
 if __name__ == "__main__":
