@@ -599,6 +599,50 @@ class Names(e2e.EndToEnd):
         self.assertEqual([task.name for task in trace.tasks], ["Task-1: __main__.main", "the last: __main__.runs"])
 
 
+class Lag(e2e.EndToEnd):
+    """The counter of an event loop's lag. The oracle: the program measures for how long it blocks the loop."""
+
+    def check_lag(self, *options):
+        finished, _ = self.record("""
+            import asyncio, json, threading, time
+            blocked = {}
+            def block(seconds):
+                begin = time.monotonic_ns()
+                time.sleep(seconds)
+                blocked.setdefault(threading.get_native_id(), []).append((time.monotonic_ns() - begin) / 1e6)
+            async def main(times):
+                for seconds in times:
+                    await asyncio.sleep(0.002)
+                    block(seconds)
+                await asyncio.sleep(0)
+            thread = threading.Thread(target=asyncio.run, args=(main([0.03, 0.04]),))
+            thread.start()
+            asyncio.run(main([0.05, 0.02]))
+            thread.join()
+            print(json.dumps(blocked))
+            """, options=["-q", "--force", *options])
+        counters = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks")).counters
+        for tid, blocked in json.loads(finished.out).items():
+            values, = ([(ts, value / 1000) for ts, value in values] for name, values in counters.items() if name.endswith(f" {tid}: loop lag, ms"))
+            self.assertTrue(all(value == 0 for _, value in values[1::2]), values)
+            long = [(value, (end - begin) / 1e6) for (begin, value), (end, _) in zip(values[::2], values[1::2]) if value >= 19.9]
+            self.assertGreaterEqual(len(long), 2)
+            for ms in blocked:
+                self.assertTrue(any(value >= ms - 0.1 for value, _ in long), (values, blocked))
+            for value, ms in long:
+                self.assertAlmostEqual(value, ms, delta=0.002)
+
+    def test_lag(self):
+        self.check_lag()
+
+    def test_sparse(self):
+        self.check_lag("--clock", "sparse")
+
+    def test_without_loop(self):
+        self.record("print(1)")
+        self.assertFalse(any("lag" in name for name in e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks")).counters))
+
+
 class Table(e2e.EndToEnd):
     """The table of --top --tasks. The oracle: the program counts the runs of its tasks, and knows which one blocks."""
 
