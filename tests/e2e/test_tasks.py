@@ -296,8 +296,10 @@ class Waits(e2e.EndToEnd):
             note("asyncio.tasks.sleep")
             await asyncio.sleep(0)
             async for _ in numbers():
+                future = asyncio.get_running_loop().create_future()
+                asyncio.get_running_loop().call_later(0.001, future.set_result, None)
                 note(None)
-                await asyncio.get_running_loop().run_in_executor(None, int)
+                await future
         async def reader(queue, event, stream, server, loop):
             note("asyncio.queues.Queue.get")
             await queue.get()
@@ -440,13 +442,16 @@ class Works(e2e.EndToEnd):
         finished, _ = self.record(self.PROGRAM, options=["-q", "--force", *options])
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
         expected = collections.Counter((submitter, thread) for submitter, thread in json.loads(finished.out))
-        found = collections.Counter()
+        found, of_works = collections.Counter(), set()
+        for each in trace.named("__main__.work"):
+            while each:                         # from work() to what called it
+                of_works.add(each)
+                each = each.parent
         for one in trace.works:
             maker = one.maker
             while maker.parent and own(maker.function.name) == maker.function.name:
                 maker = maker.parent            # from submit() to the program's function
-            inside = [one.made, *(each for each in trace.named("__main__.work") if each.parent is one.made)]
-            if any(own(each.function.name) == "work" for each in inside):
+            if one.made in of_works:
                 submitter = own(maker.function.name).partition(".")[0]     # without the generator in it
                 found[submitter if submitter in ("first", "second", "third", "main") else "asks", one.made.thread[1]] += 1
         if are_all:
@@ -555,6 +560,8 @@ class Names(e2e.EndToEnd):
     def check_names(self, *options):
         finished, _ = self.record(self.PROGRAM, options=["-q", "--force", "--task-names", *options])
         names, waits = json.loads(finished.out)
+        if e2e.VERSION >= (3, 14):
+            del names["in_python"]              # nothing shows which one runs
         trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
         found = {}
         for task in trace.tasks:
