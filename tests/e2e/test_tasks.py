@@ -589,6 +589,17 @@ class Names(e2e.EndToEnd):
     def test_monitoring(self):
         self.check_names("--engine", "monitoring")
 
+    def test_table(self):
+        finished, _ = self.record(self.PROGRAM, options=["-q", "--task-names"])
+        names, _ = json.loads(finished.out)
+        finished = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", "--json", self.path("run.pnr")])
+        lines = {own(line["name"]): line.get("task_name") for line in json.loads(finished.out)["tasks"]}
+        self.assertEqual({name: lines[name] for name in ("given", "default", "early", "itself", "later", "derived", "waits_for")},
+                         {"given": "given \u00fc \ufffd", "default": None, "early": "12", "itself": "by itself", "later": None,
+                          "derived": "own", "waits_for": "waits"})
+        text = e2e.run([e2e.CONVERT, "-q", "--top", "--tasks", self.path("run.pnr")]).out
+        self.assertRegex(text, r"(?m) __main__\.itself:\d+, by itself$")
+
     def test_off(self):
         self.record(self.PROGRAM, options=["-q"])
         trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks", "--flows=none"))
