@@ -314,6 +314,8 @@ static int write_trace(const struct options *options, const struct capture *capt
     }
     if (requests)
         trace_show_requests(trace, requests);
+    if (options->flows.has_tasks && !options->is_logical)
+        trace_show_lag(trace);
     struct work work = { capture, output, trace, part, options->is_quiet };
     output_watch(output, watch_trace, &work);
     if (convert_all(options, capture, diagnostics, part, trace_sink(trace), &result->count, &err) < 0 ||

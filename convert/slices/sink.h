@@ -121,7 +121,8 @@ enum sink_recorder_kind {
     SINK_MUTED,                         /* how many functions are muted, from ns on */
     SINK_WINDOW, SINK_WINDOW_END,       /* what is muted is recorded from here on; ... until here */
     SINK_RAN, SINK_QUEUED, SINK_HELD_GIL,       /* how much of the time a thread did, from ns on: sampled */
-    SINK_MEMORY, SINK_CHUNKS            /* at ns: bytes of the process in memory; chunks in use */
+    SINK_MEMORY, SINK_CHUNKS,           /* at ns: bytes of the process in memory; chunks in use */
+    SINK_LAG                            /* from ns on: milliseconds for which a thread's event loop is busy in a row */
 };
 
 struct sink_recorder_event {
@@ -137,7 +138,8 @@ struct sink_recorder_event {
 static inline const char *sink_counter_name(enum sink_recorder_kind kind)
 {
     return kind == SINK_RAN ? "ran, %" : kind == SINK_QUEUED ? "queued, %" : kind == SINK_HELD_GIL ? "GIL, %" :
-           kind == SINK_MEMORY ? "memory, bytes" : kind == SINK_CHUNKS ? "chunks in use" : NULL;
+           kind == SINK_MEMORY ? "memory, bytes" : kind == SINK_CHUNKS ? "chunks in use" :
+           kind == SINK_LAG ? "loop lag, ms" : NULL;
 }
 
 struct sink {

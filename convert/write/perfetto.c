@@ -897,7 +897,7 @@ static void put_sampled(struct trace *trace, const struct sink_recorder_event *e
 static void perfetto_recorder_event(struct trace *trace, const struct sink_recorder_event *event)
 {
     switch (event->kind) {
-    case SINK_RAN: case SINK_QUEUED: case SINK_HELD_GIL: case SINK_MEMORY: case SINK_CHUNKS:
+    case SINK_RAN: case SINK_QUEUED: case SINK_HELD_GIL: case SINK_MEMORY: case SINK_CHUNKS: case SINK_LAG:
         put_sampled(trace, event);
         break;
     case SINK_COST:

@@ -23,15 +23,15 @@ static uint32_t number_of(struct pnr_table *table, uint32_t a, uint32_t b)
     return numbered ? numbered->number : 0;
 }
 
-int task_waits_add(struct task_waits *waits, uint32_t coroutine, uint32_t what, uint32_t where, uint64_t ns)
+int task_waits_add(struct task_waits *waits, uint32_t row, uint32_t coroutine, uint32_t what, uint32_t where, uint64_t ns)
 {
     uint32_t pair = number_of(&waits->pairs, what, where);
-    uint32_t number = pair ? number_of(&waits->numbers, coroutine, pair) : 0;
+    uint32_t number = pair ? number_of(&waits->numbers, row, pair) : 0;
     if (!number || pnr_array_reserve(&waits->waits, &waits->capacity, number) < 0)
         return -1;
     struct task_wait *wait = &waits->waits[number - 1];
     if (number > waits->n) {
-        *wait = (struct task_wait){ coroutine, what, where, 0, 0 };
+        *wait = (struct task_wait){ row, coroutine, what, where, 0, 0 };
         waits->n = number;
     }
     wait->n++;
@@ -44,34 +44,34 @@ static int by_time(const void *a, const void *b)
     const struct task_wait *x = a, *y = b;
     if (x->ns != y->ns)
         return x->ns > y->ns ? -1 : 1;
-    if (x->coroutine != y->coroutine)
-        return x->coroutine < y->coroutine ? -1 : 1;
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
     if (x->what != y->what)
         return x->what < y->what ? -1 : 1;
     return x->where < y->where ? -1 : x->where > y->where;
 }
 
-static int by_coroutine_and_time(const void *a, const void *b)
+static int by_row_and_time(const void *a, const void *b)
 {
     const struct task_wait *x = a, *y = b;
-    if (x->coroutine != y->coroutine)
-        return x->coroutine < y->coroutine ? -1 : 1;
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
     return by_time(a, b);
 }
 
 void task_waits_sort(struct task_waits *waits)
 {
     if (waits->n)
-        qsort(waits->waits, waits->n, sizeof *waits->waits, by_coroutine_and_time);
+        qsort(waits->waits, waits->n, sizeof *waits->waits, by_row_and_time);
 }
 
-/* Returns the index of the first one of a coroutine, or where it would be. */
-static size_t find_first_wait(const struct task_waits *waits, uint32_t coroutine)
+/* Returns the index of the first one of a row, or where it would be. */
+static size_t find_first_wait(const struct task_waits *waits, uint32_t row)
 {
     size_t low = 0, high = waits->n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (waits->waits[middle].coroutine < coroutine)
+        if (waits->waits[middle].row < row)
             low = middle + 1;
         else
             high = middle;
@@ -93,11 +93,11 @@ static int put_json_name(struct writer *writer, const char *key, const struct ca
 }
 
 int task_waits_put_json(struct writer *writer, const struct task_waits *waits, const struct call_tree *tree,
-                        uint32_t coroutine)
+                        uint32_t row)
 {
-    size_t first = find_first_wait(waits, coroutine);
+    size_t first = find_first_wait(waits, row);
     writer_format(writer, ",\"waits\":[");
-    for (size_t i = first; i < waits->n && waits->waits[i].coroutine == coroutine; i++) {
+    for (size_t i = first; i < waits->n && waits->waits[i].row == row; i++) {
         const struct task_wait *wait = &waits->waits[i];
         writer_format(writer, i > first ? ",{" : "{");
         if ((wait->what && put_json_name(writer, "for", &tree->functions[wait->what - 1]) < 0) ||

@@ -12,6 +12,7 @@
 
 /* Functions are their indices in a call tree. */
 struct task_wait {
+    uint32_t row;                       /* of the table of tasks: those with one coroutine and name */
     uint32_t coroutine;
     uint32_t what, where;               /* 1 + a function; 0: not known */
     uint64_t n, ns;
@@ -21,19 +22,19 @@ struct task_wait {
 struct task_waits {
     struct task_wait *waits;            /* owned */
     size_t n, capacity;
-    struct pnr_table pairs, numbers;    /* of what is awaited where; of each coroutine with such a pair */
+    struct pnr_table pairs, numbers;    /* of what is awaited where; of each row with such a pair */
 };
 
 /* Returns 0, or -1 when out of memory. */
-int task_waits_add(struct task_waits *waits, uint32_t coroutine, uint32_t what, uint32_t where, uint64_t ns);
+int task_waits_add(struct task_waits *waits, uint32_t row, uint32_t coroutine, uint32_t what, uint32_t where, uint64_t ns);
 
 /* Before the first task_waits_put_json(). */
 void task_waits_sort(struct task_waits *waits);
 
-/* Writes a member of the coroutine's JSON object, with a comma before it: the longest ones first. Returns 0, or -1 when out
+/* Writes a member of the row's JSON object, with a comma before it: the longest ones first. Returns 0, or -1 when out
  * of memory. */
 int task_waits_put_json(struct writer *writer, const struct task_waits *waits, const struct call_tree *tree,
-                        uint32_t coroutine);
+                        uint32_t row);
 
 /* Writes the longest ones. Returns 0, or -1 when out of memory. */
 int task_waits_put_table(struct writer *writer, struct task_waits *waits, const struct call_tree *tree);

@@ -173,9 +173,21 @@ static void add_request(struct trace *trace, const struct pnr_values *values, ui
     put_flow_event(trace, &flow, function);
 }
 
+/* Adds how long the event loop was busy that the slice belongs to. */
+static __attribute__((noinline)) void add_lag(struct trace *trace, const struct slice *slice)
+{
+    struct sink_recorder_event events[2];
+    if (!trace->sink.is_broken && pnr_subject_is_function(slice->subject) && loop_lag_add(&trace->lag, slice, events)) {
+        trace->format->recorder_event(trace, &events[0]);
+        trace->format->recorder_event(trace, &events[1]);
+    }
+}
+
 static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
+    if (loop_lag_concerns(&trace->lag, slice))
+        add_lag(trace, slice);
     const struct trace_function *function = pnr_subject_is_named(slice->subject)
                                                ? prepared_function(trace, slice->function) : NULL;
     if (!function && slice->subject == PNR_SUBJECT_SPAN) {
@@ -293,6 +305,8 @@ static void add_hiding_slice(struct sink *sink, const struct slice *slice, const
         add_slice(sink, slice);
         return;
     }
+    if (loop_lag_concerns(&trace->lag, slice))
+        add_lag(trace, slice);
     struct hidden_calls *sorted = malloc(n * sizeof *sorted);
     struct pnr_string hides;
     if (sorted) {
@@ -431,6 +445,8 @@ static void begin_trace_process(struct sink *sink, const struct sink_process *pr
     forget_trace_process(trace);
     trace->latest_ns = trace->batch->since_ns = 0;
     trace->symbols = process->symbols;
+    if (trace->shows_lag)
+        loop_lag_process(&trace->lag, process->symbols);
     trace->order = process->order;
     trace->has_task_names = symbols_property(process->symbols, "task_names").size > 0;
     trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
@@ -456,6 +472,8 @@ static void begin_trace_thread(struct sink *sink, const struct sink_thread *thre
         trace->n_threads = n;
         trace->batch->threads = threads;
     }
+    if (loop_lag_thread(&trace->lag, thread) < 0)
+        fail_trace(trace);
     trace->format->thread(trace, thread, &trace->threads[thread->thread]);
 }
 
@@ -506,10 +524,13 @@ void trace_free(struct trace *trace)
     if (trace->format && trace->format->clear)
         trace->format->clear(trace);
     forget_trace_process(trace);
+    loop_lag_clear(&trace->lag);
     free(trace->batches);
     free(trace->text);
     free(trace);
 }
+
+void trace_show_lag(struct trace *trace) { trace->shows_lag = true; }
 
 void trace_show_requests(struct trace *trace, const struct request_flows *requests)
 {

@@ -17,6 +17,7 @@
 
 #include "convert/slices/request_flows.h"
 #include "convert/slices/sink.h"
+#include "loop_lag.h"
 #include "output.h"
 
 /* ---- for those who convert ---- */
@@ -41,6 +42,9 @@ void trace_free(struct trace *trace);
 
 /* Lets arrows go from process to process; before the first event. requests is borrowed until trace_end(). */
 void trace_show_requests(struct trace *trace, const struct request_flows *requests);
+
+/* Has counters of how long event loops were busy; before the first event. */
+void trace_show_lag(struct trace *trace);
 
 /* Borrowed from the trace. */
 struct sink *trace_sink(struct trace *trace);
@@ -151,6 +155,8 @@ struct trace {
     bool is_out_of_memory;
     char *text;                         /* about the event that is added; owned */
     size_t text_capacity;
+    bool shows_lag;
+    struct loop_lag lag;
     const struct request_flows *requests;       /* NULL: none are shown; borrowed */
     const struct symbols *symbols;      /* of the present process; borrowed */
     uint32_t order;                     /* of the present process, like the next */

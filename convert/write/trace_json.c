@@ -432,9 +432,10 @@ static void put_json_sampled(struct trace *trace, const struct sink_recorder_eve
         to = text_put_json(to, event->thread_name);
         to += sprintf(to, " %" PRIu32 ": ", event->tid);
     }
-    to = PUT(put_text(to, sink_counter_name(event->kind)), "\",\"cat\":\"sample\",\"ph\":\"C\"");
+    to = PUT(put_text(to, sink_counter_name(event->kind)), "\",\"cat\":\"");
+    to = PUT(put_text(to, event->kind == SINK_LAG ? "lag" : "sample"), "\",\"ph\":\"C\"");
     to = put_json_process(to, trace, event->ns);
-    to += sprintf(to, ",\"args\":{\"value\":%.*f}}", event->thread_name.size ? 1 : 0, event->value);
+    to += sprintf(to, ",\"args\":{\"value\":%.*f}}", event->kind == SINK_LAG ? 3 : event->thread_name.size ? 1 : 0, event->value);
     trace_end_bytes(trace, to);
 }
 

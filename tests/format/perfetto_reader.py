@@ -287,7 +287,7 @@ def json_events(text):
         if event["ph"] == "C" and event.get("cat") == "label":
             for key, value in event["args"].items():
                 events.counters[where[0], f"{event['name']} {key}", ns, float(value)] += 1
-        elif event["ph"] == "C" and event.get("cat") == "sample":
+        elif event["ph"] == "C" and event.get("cat") in ("sample", "lag"):
             events.counters[where[0], event["name"], ns, float(event["args"]["value"])] += 1
         elif event["ph"] == "C":
             add_counters(events, event, ns)

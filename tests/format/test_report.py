@@ -72,7 +72,8 @@ class Expected:
                 times.append(at)
             if len(times) == 2:
                 running = sum(runs[1::2]) - sum(runs[::2])
-                found[begin["name"], begin["tid"], times[0], times[1] - times[0], len(runs) // 2, running] += 1
+                coroutine = begin["name"].rpartition(": ")[2]       # without the task's own name
+                found[coroutine, begin["tid"], times[0], times[1] - times[0], len(runs) // 2, running] += 1
                 del tasks[event["id"]]
         return found
 

@@ -756,6 +756,7 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
         problems.append("displayTimeUnit is not ns")
     sources = trace["stackFrames"]
     slices, flow_events, instants, metadata, tasks = [], defaultdict(list), Counter(), {}, defaultdict(list)
+    lags = defaultdict(list)
     ledgers = defaultdict(lambda: defaultdict(list))        # by pid and name of event
     sampled = defaultdict(lambda: defaultdict(list))
     for event in trace["traceEvents"]:
@@ -785,6 +786,9 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             instants[(*where, name, event["ts"])] += 1
         elif event["ph"] == "C" and event.get("cat") == "label":
             counters[(*where, event["name"], event["ts"], tuple(event["args"].items()))] += 1
+        elif event["ph"] == "C" and event.get("cat") == "lag":
+            lags[event["pid"], int(re.search(r"(\d+): loop lag, ms$", event["name"])[1])].append(
+                (event["ts"], event["args"]["value"]))
         elif event["ph"] == "C" and event.get("cat") == "sample":
             sampled[event["pid"]][event["name"]].append(event)
         elif event["ph"] == "C" or event.get("cat") == "window":
@@ -825,6 +829,7 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     compare_flows(flow_events, slices, pairs, expected, problems)
     compare_creations(creations, slices, pairs, expected, tolerance_ns, problems)
     compare_tasks(tasks, pairs, expected, tolerance_ns, problems)
+    compare_lags(lags, slices, "--tasks" in options and "--logical" not in options, problems)
     if not sampled.keys() <= expected.sampled.keys():
         problems.append(f"there are samples of {sorted(sampled)}, but only {sorted(expected.sampled)} have some")
     elif tolerance_ns == 0:
@@ -959,6 +964,28 @@ def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems
         problems.append(f"{len(have)} creations, should be {len(want)}, or they are others")
     elif any(not -tolerance_ns <= a[3] - b[3] <= tolerance_ns + b[4] for a, b in zip(have, want)):
         problems.append(f"creations are at {[one[3] for one in have]}, not {[one[3] for one in want]}")
+
+
+def compare_lags(lags, slices, is_wanted, problems):
+    """By the slices of the trace: the callbacks in each iteration of an event loop."""
+    expected = defaultdict(list)
+    of_thread = defaultdict(lambda: ([], []))
+    for slice in slices if is_wanted else ():
+        name = slice.name
+        if name in ("asyncio.events.Handle._run", "asyncio.base_events.BaseEventLoop._run_once"):
+            of_thread[slice.where][name.endswith("_once")].append((slice.begin, slice.end))
+    has_once = {where[0] for where, (_, once) in of_thread.items() if once}
+    for where, (runs, once) in of_thread.items():
+        for begin, end in once if where[0] in has_once else runs:
+            inside = [run for run in runs if begin <= run[0] and run[1] <= end]
+            if inside and max(inside)[1] - min(inside)[0] >= 10**6:
+                expected[where] += [(min(inside)[0], (max(inside)[1] - min(inside)[0]) // 1000 / 1000), (max(inside)[1], 0)]
+    lags = {where: sorted((ts, value / 1000) for ts, value in events) for where, events in lags.items()}
+    wrong = [where for where in {*lags, *expected}
+             if len(lags.get(where, ())) != len(expected[where]) or
+             any(a[0] != b[0] or abs(a[1] - b[1]) > 0.0011 for a, b in zip(lags[where], sorted(expected[where])))]
+    if wrong:
+        problems.append(f"the lag is {lags}, not {dict(expected)}")
 
 
 class Ends(list):

@@ -859,6 +859,31 @@ def task_names_killed(path):
                                           *remark("TASK", 1010, worker, (name, "fetch 7"))], begin=900)], at=2000)
 
 
+def lag(path):
+    """Iterations of event loops, in two threads: short ones, long ones, one that is not complete. The second process has no
+    iterations."""
+    ms = 1_000_000
+    with Capture(path) as capture:
+        process = capture.process(7, command="lag.py")
+        once = process.function("asyncio.base_events", "BaseEventLoop._run_once", "base_events.py", 1900)
+        run = process.function("asyncio.events", "Handle._run", "events.py", 78)
+        select = process.function("selectors", "EpollSelector.select", "selectors.py", 435)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "loop \u00fc")
+        one.block([
+            call(0, once), call(10, select), return_(5 * ms, select), call(5 * ms + 10, run), return_(6 * ms, run),
+            call(6 * ms + 10, run), return_(8 * ms, run), return_(9 * ms, once),
+            call(9 * ms + 10, once), call(9 * ms + 20, run), return_(9 * ms + 900_000, run), return_(10 * ms, once),
+            call(10 * ms + 10, once), call(10 * ms + 20, select), return_(20 * ms, select), return_(20 * ms + 10, once),
+            call(21 * ms, once), call(21 * ms, run), return_(22 * ms, run), call(22 * ms + 10, run)], end=30 * ms)
+        two.block([call(ms, once), call(2 * ms, run), return_(4 * ms, run), return_(4 * ms + 10, once)], flags=LAST)
+        process.end(31 * ms)
+        process = capture.process(8, command="lag.py")
+        run = process.function("asyncio.events", "Handle._run", "events.py", 78)
+        thread = process.thread(1, 8001, "MainThread")
+        thread.block([call(0, run), return_(3 * ms, run), call(4 * ms, run), return_(4 * ms + 10, run)], flags=LAST)
+        process.end(5 * ms)
+
+
 def works(path):
     """Work that is handed to other threads: to functions of the standard library that are recorded, and to some that are
     not. Identities that are used again, a C function, work that is never done, and records that are missing."""
@@ -1356,7 +1381,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
-         greenlets, forked, creations, creations_min_duration, tasks, waits, task_names, task_names_killed, works, works_killed, stack_again,
+         greenlets, forked, creations, creations_min_duration, tasks, waits, lag, task_names, task_names_killed, works, works_killed, stack_again,
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
