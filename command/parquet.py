@@ -104,18 +104,30 @@ class File:
     def begin(self, schema):
         """A capture begins: its slices have this schema."""
         if not self._file:
-            self._file = new_file(self._pyarrow, self._path, schema)
+            self._file = ParquetFile(self._pyarrow, self._path, schema)
 
     def write(self, table):
         self.n_rows += table.num_rows
-        self._file.write_table(table, row_group_size=table.num_rows)
+        self._file.write_table(table)
 
     def close(self):
         self._file.close()
 
 
-def new_file(pyarrow, path, schema):
-    return pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")
+class ParquetFile:
+    """A file of Parquet that is written. Python opens it, as pyarrow takes no path that is not UTF-8."""
+
+    def __init__(self, pyarrow, path, schema):
+        self._file = open(path, "xb")
+        self._writer = pyarrow.parquet.ParquetWriter(self._file, schema, compression="zstd")
+
+    def write_table(self, table):
+        """Write a table as one row group. Raises OSError."""
+        self._writer.write_table(table, row_group_size=table.num_rows)
+
+    def close(self):
+        self._writer.close()
+        self._file.close()
 
 
 class Folder:
@@ -168,11 +180,11 @@ class Folder:
         folder = os.path.join(self._path, f"pid={pid}", f"hour={began:%Y-%m-%dT%H}")
         os.makedirs(folder, exist_ok=True)
         self._n_files[key] = number = self._n_files.get(key, 0) + 1
-        return new_file(self._pyarrow, os.path.join(folder, f"slices-{number}.parquet"), schema)
+        return ParquetFile(self._pyarrow, os.path.join(folder, f"slices-{number}.parquet"), schema)
 
     def _write_rows(self, one):
         table = self._pyarrow.concat_tables(one[1]).unify_dictionaries().combine_chunks()
-        one[0].write_table(table, row_group_size=table.num_rows)
+        one[0].write_table(table)
         one[1], one[2] = [], 0
 
     def _close(self, key):

@@ -63,8 +63,11 @@ def print_table(connection, query):
 
 
 def execute(connection, query):
-    """Return the names of the columns, and an iterator of the rows, which are not all in memory."""
+    """Return the names of the columns, and an iterator of the rows, which are not all in memory. A query that is no statement
+    has neither."""
     result = connection.execute(query)
+    if result is None or result.description is None:
+        return [], iter(())
     return [column[0] for column in result.description], itertools.chain.from_iterable(
         iter(lambda: result.fetchmany(10_000), []))
 

@@ -1,6 +1,6 @@
 /* A sample costs 0.7 us for each thread that is looked at, and 2.7 us more if it has run. To wake a thread takes 17 us on
  * a virtual machine (Linux 6.18). So a sample looks at LOOKS threads, and the next one at others: 1,000 threads cost no more
- * than LOOKS.
+ * than LOOKS, unless samples are so rare that each thread would be looked at too seldom.
  *
  * The time on a processor comes from the thread's CPU clock, which any thread of the process may read: the kernel's
  * schedstat is only renewed at a tick. The time in the run queue is in schedstat alone (Documentation/scheduler/
@@ -26,7 +26,9 @@
 #include "worker.h"
 #include "../format/array.h"
 
-#define LOOKS 8                         /* threads that a sample looks at */
+#define LOOKS 8                         /* threads that a sample looks at, or more: */
+#define MAX_LOOKS 4096
+#define LOOK_NS UINT64_C(2000000000)    /* each is looked at so often: a RAN record has room for 4.29 s */
 #define QUEUE_FILES 16                  /* threads whose time in the run queue is known: each needs a descriptor */
 #define MEMORY_NS 100000000             /* how often memory is looked at */
 #define KERNEL_SIZE 128                 /* bytes of a file of the kernel at most */
@@ -151,6 +153,8 @@ static void look_at_thread(struct sampled_thread *thread, uint64_t ticks)
         thread->round = 0;
         return;
     }
+    if (ran_ns < thread->ran_ns)
+        thread->round = 0;              /* the kernel has given the id to another thread */
     if (!thread->round || ran_ns != thread->ran_ns)
         read_second_number(&thread->schedstat, &queued_ns);
     uint64_t since = samples.round - thread->round, queued_since = samples.round - thread->queued_round;
@@ -186,15 +190,23 @@ static void look_at_memory(uint64_t ticks, uint64_t now_ns)
         append_sample(ticks, PNR_MEMORY, n_pages * (uint64_t)sysconf(_SC_PAGESIZE), rec_drain_chunks_in_use());
 }
 
+static uint32_t count_looks(void)
+{
+    uint64_t needed = samples.n_threads * samples.options.period_ns / LOOK_NS + 1;
+    uint64_t n = needed < LOOKS ? LOOKS : needed < MAX_LOOKS ? needed : MAX_LOOKS;
+    return (uint32_t)(n < samples.n_threads ? n : samples.n_threads);
+}
+
 static void take_sample(uint64_t now_ns)
 {
     uint64_t ticks = rec_clock_ticks();
-    if (!ensure_samples_chunk(ticks, 2 + 2 * LOOKS))
+    uint32_t n_looks = count_looks();
+    if (!ensure_samples_chunk(ticks, 2 + 2 * n_looks))
         return;
     samples.round++;
     sample_gil(ticks);
     look_at_memory(ticks, now_ns);
-    for (size_t i = 0; i < LOOKS && i < samples.n_threads; i++) {
+    for (uint32_t i = 0; i < n_looks; i++) {
         if (samples.next >= samples.n_threads)
             samples.next = 0;
         look_at_thread(&samples.threads[samples.next++], ticks);
@@ -227,15 +239,17 @@ uint64_t rec_samples_take_if_due(void)
 void rec_samples_begin(const struct rec_samples_options *options)
 {
     pthread_mutex_lock(&samples.lock);
-    bool is_change = samples.options.period_ns != options->period_ns;
+    uint64_t period_ns = options->period_ns < LOOK_NS ? options->period_ns : LOOK_NS;
+    bool is_change = samples.options.period_ns != period_ns;
     samples.options = *options;
+    samples.options.period_ns = period_ns;
     if (!samples.stream) {
         samples.number = rec_name_table_add_track(PNR_THREAD_SAMPLES, 0, (struct pnr_string){ "", 0 });
         samples.stream = rec_drain_stream(samples.number);
         open_kernel_file(&samples.statm, "/proc/self/statm");
     }
     if (is_change)
-        rec_name_table_add_number("samples_ns", options->period_ns);
+        rec_name_table_add_number("samples_ns", period_ns);
     atomic_store(&samples.is_on, samples.stream != NULL);
     pthread_mutex_unlock(&samples.lock);
 }
@@ -254,11 +268,23 @@ static void forget_files_of(struct sampled_thread *thread)
     close_kernel_file(&thread->schedstat);
 }
 
+/* The id belongs to one thread: another that had it has ended, whether the recorder has noticed that or not. */
+static void take_native_id(uint32_t native_id)
+{
+    for (size_t i = 0; i < samples.n_threads; i++) {
+        if (samples.threads[i].native_id != native_id)
+            continue;
+        forget_files_of(&samples.threads[i]);
+        samples.threads[i].native_id = 0;
+    }
+}
+
 static void set_native_id(struct sampled_thread *thread, uint32_t native_id)
 {
     char path[64];
     if (thread->native_id == native_id)
         return;
+    take_native_id(native_id);
     forget_files_of(thread);
     thread->native_id = native_id;
     thread->round = 0;

@@ -156,6 +156,13 @@ class Parquet(CommandCase):
             self.assertEqual(self.names(), ["run.pnr"])
         self.command("convert", path, "-o", "nowhere/run.parquet", status=2)
 
+    def test_names_of_any_bytes(self):
+        path = self.write_calls("run.pnr", 1, 10)
+        self.command("convert", "-q", path, "-o", b"no\xffutf-8.parquet")
+        self.command("convert", "-q", path, "-o", b"folder\xff.parquet/")
+        os.rename(os.fsencode(self.path("")) + b"no\xffutf-8.parquet", self.path("run.parquet"))
+        self.assertEqual(len(self.read("run.parquet")), 11)
+
     def test_killed(self):
         path = self.write_calls("run.pnr", 400, 400_000)
         process = subprocess.Popen([e2e.PYTHON, e2e.COMMAND, "convert", path, "-o", self.path("run.parquet")])
@@ -227,6 +234,8 @@ class Sql(CommandCase):
                 out, err = self.command("sql", *words, status=2)
                 self.assertEqual(out, "")
                 self.assertIn(line, err)
+        for options, shown in ([], ""), (["--json"], "[]\n"), (["--csv"], "\n"):
+            self.assertEqual(self.command("sql", path, "", *options), (shown, ""))
         _, err = self.command("sql", path, "nothing.pnr", "select 1", status=1)
         self.assertIn("nothing.pnr", err)
         with open("/dev/full", "w") as full:

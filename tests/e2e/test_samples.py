@@ -245,6 +245,25 @@ class Samples(e2e.EndToEnd):
         self.assertLessEqual(max(map(len, of_look.values())), 8)
         self.assertGreater(len({thread for threads in of_look.values() for thread in threads}), 1)
 
+    def test_rare_samples_of_many_threads(self):
+        """Each thread is looked at in time: more than 4.29 s have no room in a record. By eight in each sample the spinner's
+        turn would come again after 25 s."""
+        measured, _ = self.take(MEASURES + """
+    event = threading.Event()
+    threading.stack_size(65536)
+    threads = [threading.Thread(target=event.wait) for i in range(200)]
+    for thread in threads: thread.start()
+    @measure
+    def spinner(): until(8)
+    spinner()
+    event.set()
+    for thread in threads: thread.join()
+    print(json.dumps(measured))
+    """, "--samples", "1s")
+        spent = self.top()["spinner"]["sampled"]["total"]
+        self.assertGreater(spent["ran_ns"], 0)
+        self.assertLessEqual(spent["ran_ns"], 1.1 * measured["spinner"][1] + 20e6)
+
     def test_killed(self):
         for seconds in (0.3, 0.55, 0.8):
             with self.subTest(seconds):
