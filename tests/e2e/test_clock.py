@@ -2,6 +2,7 @@
 (tests/format/capture_reader.py), and times that the program's own readings of the clock bound."""
 
 import bisect
+import itertools
 import json
 import os
 import shutil
@@ -129,12 +130,12 @@ def threads_of(process):
 class SameRecords(ClockCase):
     def test_of_one_thread(self):
         """Record for record, of programs whose course does not depend on time. Blocks begin elsewhere."""
-        for name in "methods", "generators", "destructors":
-            with self.subTest(name):
+        for name, engine in itertools.product(("methods", "generators", "destructors"), e2e.ENGINES):
+            with self.subTest(name, engine=engine):
                 program = self.write("app.py", hot_programs.text_of(name, 1))
                 found = []
                 for options in [], SPARSE:
-                    process = self.record(program, *options)
+                    process = self.record(program, "--engine", engine, *options)
                     [thread] = threads_of(process)
                     functions = process.functions
                     found.append([(kind, functions[function].module, functions[function].name)
