@@ -2,6 +2,7 @@
 (tests/format/capture_reader.py), and times that the program's own readings of the clock bound."""
 
 import bisect
+import itertools
 import json
 import os
 import shutil
@@ -114,11 +115,11 @@ for name in Oracle.programs:
 
 
 class ClockCase(e2e.EndToEnd):
-    def record(self, program, *options, args=()):
+    def record(self, program, *options, args=(), is_ledger_only=False):
         shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
         finished = e2e.recorded(self.path("run.pnr"), [program, *args], options=["-q", *options])
         self.assertEqual((finished.status, finished.err), (0, ""))
-        [process] = capture_reader.read(self.path("run.pnr")).processes
+        [process] = capture_reader.read(self.path("run.pnr"), is_ledger_only).processes
         return process
 
 
@@ -129,12 +130,12 @@ def threads_of(process):
 class SameRecords(ClockCase):
     def test_of_one_thread(self):
         """Record for record, of programs whose course does not depend on time. Blocks begin elsewhere."""
-        for name in "methods", "generators", "destructors":
-            with self.subTest(name):
+        for name, engine in itertools.product(("methods", "generators", "destructors"), e2e.ENGINES):
+            with self.subTest(name, engine=engine):
                 program = self.write("app.py", hot_programs.text_of(name, 1))
                 found = []
                 for options in [], SPARSE:
-                    process = self.record(program, *options)
+                    process = self.record(program, "--engine", engine, *options)
                     [thread] = threads_of(process)
                     functions = process.functions
                     found.append([(kind, functions[function].module, functions[function].name)
@@ -537,9 +538,13 @@ class SelfTimes(BurstCase):
                         tiny()
                 for _ in range(30):
                     both(20_000)
+                with open(sys.argv[1], "w") as file:
+                    print(clock(), file=file)
                 """))
-            self.record(path, *options)
-            trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--from=-20ms"))
+            process = self.record(path, *options, args=[self.path("end")], is_ledger_only=True)
+            with open(self.path("end")) as file:
+                end = int(file.read()) - int(process.properties["start_monotonic_ns"])
+            trace = e2e.Trace(e2e.convert(self.path("run.pnr"), f"--from={end - 20_000_000}ns", f"--to={end}ns"))
             times = []
             for name in "tiny", "longer":
                 all_ns = sorted(one.end - one.begin for one in trace.named(f"__main__.{name}"))

@@ -56,14 +56,22 @@ class Viewer:
             return rows;
             """, sql)
 
-    def show(self, slice):
-        """Shows the whole trace, and the arrows of the slice with this id and of those to which it leads."""
+    def show_all(self):
+        """Shows the whole trace with all its tracks."""
         self._page.run("""
             for (const track of app.trace.workspace.flatTracks)
                 track.expand();
             if (app.sidebar.visible)
                 app.sidebar.toggleVisibility();
             app.trace.timeline.setViewportTime(app.trace.traceInfo.start, app.trace.traceInfo.end);
+            app.raf.scheduleFullRedraw();
+            await new Promise(done => setTimeout(done, 3000));      // it paints later
+            """)
+
+    def show(self, slice):
+        """Shows the whole trace, and the arrows of the slice with this id and of those to which it leads."""
+        self.show_all()
+        self._page.run("""
             app.trace.selection.selectSqlEvent('slice', given[0], { switchToCurrentSelectionTab: false });
             await until(() => app.trace.flows.connectedFlows.length);
             await new Promise(done => setTimeout(done, 1500));      // it paints later
@@ -71,12 +79,8 @@ class Viewer:
 
     def show_slice(self, slice):
         """Shows the whole trace with all its tracks, and what is known of the slice with this id."""
+        self.show_all()
         self._page.run("""
-            for (const track of app.trace.workspace.flatTracks)
-                track.expand();
-            if (app.sidebar.visible)
-                app.sidebar.toggleVisibility();
-            app.trace.timeline.setViewportTime(app.trace.traceInfo.start, app.trace.traceInfo.end);
             app.trace.selection.selectSqlEvent('slice', given[0], { switchToCurrentSelectionTab: true });
             const arguments_head = () => [...document.querySelectorAll('header, h1, h2')].find(
                 head => head.innerText.trim() == 'Arguments');
