@@ -144,7 +144,8 @@ raised.clear()
 """
 
 # What runs ENTRY, again when the handler of a signal has interrupted that. From CPython 3.14 on what it raises is printed.
-# Before that it is raised in the program: then that gets it also when the recorder cannot be loaded.
+# Before that it is raised in the program: then that gets it also when the recorder cannot be loaded. At the end nothing is
+# left for the garbage collector, which may not come for long.
 WRAPPER = """
 names = {{"raised": []}}
 for _ in range(100):
@@ -153,10 +154,12 @@ for _ in range(100):
   break
  except BaseException as error:
   names["raised"].append(error)
+left = names.get("left")
+names.clear()
 """
 RAISING_WRAPPER = WRAPPER + """
-if names.get("left"):
- raise names.pop("left")[0]
+if left:
+ raise left.pop()
 """
 
 

@@ -366,6 +366,38 @@ class Recording(AttachCase):
         self.assertIn(foreign, [[], ["attachment.py"]] if e2e.VERSION < (3, 14) else [[]])
 
 
+    def test_nothing_grows(self):
+        """Threads, files, mappings and memory are as after the first times, however often the process is entered."""
+        process = self.begin("""
+            import gc
+            def leaf(): pass
+            gc.collect()
+            gc.disable()
+            while not ends():
+                leaf()
+                time.sleep(0.01)
+            print(gc.collect())
+        """)
+
+        def read_resources():
+            with open(f"/proc/{process.pid}/status") as status, open(f"/proc/{process.pid}/maps") as maps:
+                memory, = re.findall(r"^RssAnon:\s+(\d+) kB$", status.read(), re.M)
+                return int(memory), len(maps.readlines()), *(
+                    len(os.listdir(f"/proc/{process.pid}/{name}")) for name in ("task", "fd"))
+
+        n = 100 if e2e.LONG else 12
+        found = [read_resources()]
+        for _ in range(n):
+            self.attach(process, "--for", "0s", "-q")
+            found.append(read_resources())
+            shutil.rmtree(self.path("run.pnr"))
+        self.assertEqual({one[2:] for one in found}, {(1, found[0][3])})
+        self.assertLessEqual(found[n][1], found[4][1] + 2)      # of the memory allocator
+        self.assertLessEqual(found[n][0], found[4][0] + 1024, found)    # kB
+        status, out, err = self.end(process)
+        self.assertEqual((status, err), (0, ""))
+        self.assertLess(int(out), 2 * n)        # of the first import, and no cycle of each time
+
     def test_detach(self):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
