@@ -1001,6 +1001,8 @@ def compare_works(works, expected, tolerance_ns, problems):
     have = sorted((*sorted(flow)[0][:1], sorted(flow)[0][2], *sorted(flow)[-1][:1], sorted(flow)[-1][2], flow[0][3])
                   for flow in works.values())
     want = sorted(expected.works)
+    if any(slice.begin_slack or slice.end_slack for slice in expected.slices):
+        tolerance_ns = math.inf             # the clock was not read everywhere
     if any([event[1] for event in sorted(flow)] != ["s", "f"] for flow in works.values()) or \
             [(one[1], *one[3:]) for one in have] != [(one[1], *one[3:]) for one in want] or \
             any(abs(a[i] - b[i]) > tolerance_ns for a, b in zip(have, want) for i in (0, 2)):

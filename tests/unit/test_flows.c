@@ -200,7 +200,7 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         struct check_sink sink;
         struct flows flows;
         check_sink_init(&sink);
-        flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].flows, table[i].spawns, false });
+        flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].flows, table[i].spawns, false, false });
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 12);
         cr_expect_leq(flows.spawns.n_alive, flows.table.n, "row %zu", i);

@@ -28,7 +28,7 @@ Test(lazy_metadata, names_what_is_shown)
     sink->instant(sink, 1, 5, "[x]");
     sink->flow_event(sink, &(struct flow_event){ 6, 1, 0, 4, FLOW_START, false });
     emit_metadata(sink, 10, 2);
-    sink->task(sink, &(struct task_event){ 7, 1, 1, 6, TASK_BEGIN, 0, { 0, 0 } });
+    sink->task(sink, &(struct task_event){ 7, 1, 1, 6, TASK_BEGIN, 0, { 0, 0 }, { NULL, 0 }, { NULL, 0 } });
     cr_expect_str_eq(check.text, "process8=p thread33=103 33:1[1,2] 33:1[3,4] process9=p thread1=71 1:[x]@5 thread0=70 "
                                  "0:s1@6 process10=p thread1=71 1:b1@7", "%s", check.text);
     cr_expect_eq(lazy.n_threads, 4);

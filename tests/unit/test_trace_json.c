@@ -139,8 +139,8 @@ Test(trace_json, writes_creations_and_tasks)
     event.phase = FLOW_END;
     file.sink->flow_event(file.sink, &event);
     for (enum task_phase phase = TASK_BEGIN; phase <= TASK_END; phase++)
-        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPEND ? 1050 : 1060, 5, 0, 6, phase, 0, { 0, 0 } });
-    file.sink->task(file.sink, &(struct task_event){ 1070, 6, 0, 6, TASK_END, SLICE_CUT, { 0, 0 } });
+        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPEND ? 1050 : 1060, 5, 0, 6, phase, 0, { 0, 0 }, { NULL, 0 }, { NULL, 0 } });
+    file.sink->task(file.sink, &(struct task_event){ 1070, 6, 0, 6, TASK_END, SLICE_CUT, { 0, 0 }, { NULL, 0 }, { NULL, 0 } });
     char *text = end(&file);
     cr_expect(strstr(text, expected), "%s", text);
     free(text);

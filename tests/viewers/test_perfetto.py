@@ -146,7 +146,7 @@ class PerfettoJson(PerfettoCase, unittest.TestCase):
             return thread[bisect.bisect(thread, at, key=lambda each: each.begin) - 1]
 
         bound, arrows = trace.bound_arrows(bind), collections.Counter()
-        self.assertLessEqual({cat for cat, *_ in bound - trace.arrows}, {"creation"})
+        self.assertLessEqual({cat for cat, *_ in bound - trace.arrows}, {"creation", "work"})
         for (cat, name, *ends), n in bound.items():
             arrows[cat, as_it_reads(name), *ends] += n
         return Shown(list(slices.values()), arrows,
