@@ -1,6 +1,7 @@
-"""Puts load on server.py: load.py PORT REQUESTS. Opens eight connections on loopback. Each sends its next request when
-it has the answer. Prints as JSON the seconds that it took and the 99th percentile of the times from request to
-answer."""
+"""Puts load on server.py: load.py PORT REQUESTS [SECONDS]. Opens eight connections on loopback. Each sends its next request
+when it has the answer. Prints as JSON the seconds that it took and the 99th percentile of the times from request to
+answer. With SECONDS it sends requests for so long, and also prints when each was sent (time.perf_counter) and what it
+took."""
 
 import json
 import select
@@ -25,7 +26,8 @@ def is_whole(answer):
 
 
 def main():
-    port, left = map(int, sys.argv[1:])
+    port, left = map(int, sys.argv[1:3])
+    duration = float(sys.argv[3]) if len(sys.argv) > 3 else None
     poll = select.epoll()
     connections = {}
     for _ in range(CONNECTIONS):
@@ -40,7 +42,7 @@ def main():
         connections[file].sendall(REQUEST)
     waiting, left = len(connections), left - len(connections)
     while waiting:
-        if time.perf_counter() - start > SECONDS:
+        if time.perf_counter() - start > (SECONDS if duration is None else duration + SECONDS):
             sys.exit("load.py: the server is too slow")
         for file, _ in poll.poll(1):
             data = connections[file].recv(1 << 16)
@@ -51,8 +53,8 @@ def main():
                 continue
             parts[file] = b""
             now = time.perf_counter()
-            latencies.append(now - sent[file])
-            if left:
+            latencies.append((now - sent[file], sent[file]))
+            if left if duration is None else now < start + duration:
                 left -= 1
                 sent[file] = now
                 connections[file].sendall(REQUEST)
@@ -60,7 +62,8 @@ def main():
                 waiting -= 1
     seconds = time.perf_counter() - start
     latencies.sort()
-    print(json.dumps({"seconds": seconds, "p99": latencies[len(latencies) * 99 // 100]}))
+    print(json.dumps({"seconds": seconds, "p99": latencies[len(latencies) * 99 // 100][0],
+                      **({} if duration is None else {"times": [(when, taken) for taken, when in latencies]})}))
 
 
 main()

@@ -40,6 +40,7 @@
 
 #define MIN_WAIT_NS 10000000            /* the first wait for work; the next ones are longer */
 #define MAX_WAIT_NS 1000000000
+#define GONE_TRIES 10000                /* looks for a thread that ends, 50 us or more apart */
 #define PARK_NS 10000000                /* how long the thread stays away at least: a program often forks again */
 #define STACK_SIZE (256 * 1024)
 
@@ -164,12 +165,13 @@ static int bring_back(void)
     return code;
 }
 
-/* Returns when the kernel counts the thread no more, which it does for some microseconds after a join. */
+/* Returns when the kernel counts the thread no more, which it does for some microseconds after a join; much longer where
+ * many processes want the processor. */
 static void wait_until_gone(void)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%ld", (long)atomic_load(&worker.id));
-    for (int i = 0; i < 200 && access(path, F_OK) == 0; i++)
+    for (int i = 0; i < GONE_TRIES && access(path, F_OK) == 0; i++)
         usleep(50);
 }
 

@@ -57,6 +57,16 @@ static inline bool cpython_is_finalizing(void)
 #endif
 }
 
+/* Returns this thread where it has the GIL; else NULL, or in 3.11 the thread that has it. */
+static inline PyThreadState *cpython_find_current(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyThreadState_GetUnchecked();
+#else
+    return _PyThreadState_UncheckedGet();
+#endif
+}
+
 #if CPYTHON_IS_KNOWN
 #include "internals.h"
 #else

@@ -31,7 +31,7 @@
 #include "../survey.h"
 #include "../../format/capture.h"
 
-#define FORK_NS 10000000                /* how long os.fork is waited for, then an event ends the wait (recorder/worker.c) */
+#define FORK_NS 10000000                /* how long the functions that os.fork calls are waited for */
 #define LOOK_NS 100000000               /* how often it is checked whether another tool has displaced the recorder */
 
 static struct {
@@ -343,7 +343,7 @@ static struct {
 
 static void keep_fork_call(void)
 {
-    const PyThreadState *ts = _PyThreadState_UncheckedGet();
+    const PyThreadState *ts = cpython_find_current();
     bool is_ours = ts && ts->thread_id == PyThread_get_thread_ident();
     fork_call.thread = is_ours ? ts : NULL;
     fork_call.frame = is_ours ? cpython_running(ts) : NULL;
@@ -353,8 +353,7 @@ static void keep_fork_call(void)
 static bool is_fork_over(void)
 {
     const PyThreadState *ts = PyThreadState_Get();
-    return (ts == fork_call.thread && cpython_running(ts) == fork_call.frame) ||
-           rec_clock_monotonic_ns() - fork_call.since_ns > FORK_NS;
+    return ts == fork_call.thread && cpython_running(ts) == fork_call.frame;
 }
 
 static bool join_if_pending(void);
@@ -366,8 +365,11 @@ static int end_fork(void *unused)
 {
     (void)unused;
     if (!is_fork_over()) {
-        cpython_add_pending_call(rec_threads.interp, end_fork);
-        return 0;
+        bool is_soon = rec_clock_monotonic_ns() - fork_call.since_ns < FORK_NS;
+        if (is_soon)
+            cpython_add_pending_call(rec_threads.interp, end_fork);
+        if (is_soon || rec_state_is(REC_RECORDING))     /* then the next event does it */
+            return 0;
     }
     if (rec_state_is(REC_PENDING_PAUSED))
         join_if_pending();
@@ -389,6 +391,7 @@ static void count_fork(enum rec_state before)
 {
     (void)before;
     rec_worker_park();                  /* its time away begins anew: the fork of a large process takes long */
+    fork_call.since_ns = rec_clock_monotonic_ns();
     rec_survey_forked();
     recording.forks += !rec_captures.written.options.follows_forks;
     rec_threads_forget_current();       /* the next event is not fast, and unparks the drain */
