@@ -39,6 +39,16 @@ struct ArrowArray {
     void *private_data;
 };
 
+/* Releases the children and the dictionary of a schema or an array, except for those that the consumer has moved. */
+#define ARROW_RELEASE_CHILDREN(parent) \
+    do { \
+        for (int64_t i = 0; i < (parent)->n_children; i++) \
+            if ((parent)->children[i]->release) \
+                (parent)->children[i]->release((parent)->children[i]); \
+        if ((parent)->dictionary && (parent)->dictionary->release) \
+            (parent)->dictionary->release((parent)->dictionary); \
+    } while (0)
+
 /* Gives batches, one after another. Functions return 0, or an errno. */
 struct ArrowArrayStream {
     int (*get_schema)(struct ArrowArrayStream *stream, struct ArrowSchema *out);

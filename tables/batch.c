@@ -57,11 +57,7 @@ void batch_clear(struct batch *batch)
 static void release_array(struct ArrowArray *array)
 {
     struct array_memory *memory = array->private_data;
-    for (int64_t i = 0; i < array->n_children; i++)
-        if (array->children[i]->release)        /* else the consumer has moved it */
-            array->children[i]->release(array->children[i]);
-    if (array->dictionary && array->dictionary->release)
-        array->dictionary->release(array->dictionary);
+    ARROW_RELEASE_CHILDREN(array);
     texts_release(memory->texts);
     for (size_t i = 0; i < sizeof memory->owned / sizeof *memory->owned; i++)
         free(memory->owned[i]);

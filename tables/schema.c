@@ -14,11 +14,7 @@ struct schema_memory {
 static void release_schema(struct ArrowSchema *schema)
 {
     struct schema_memory *memory = schema->private_data;
-    for (int64_t i = 0; i < schema->n_children; i++)
-        if (schema->children[i]->release)       /* else the consumer has moved it */
-            schema->children[i]->release(schema->children[i]);
-    if (schema->dictionary && schema->dictionary->release)
-        schema->dictionary->release(schema->dictionary);
+    ARROW_RELEASE_CHILDREN(schema);
     free(memory->metadata);
     free(memory->children);
     free(memory->pointers);

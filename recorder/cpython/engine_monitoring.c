@@ -56,10 +56,7 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags))
         return open_thread(ts, thread, is_new ? 0 : flags, from) ? thread : NULL;
-    if (change == REC_GREENLETS_NEW)
-        thread->stack.depth = rec_threads_count_recorded(ts, from);
-    if (change != REC_GREENLETS_SAME)
-        rec_threads_emit_switch(thread, from, rec_no_frame);
+    rec_greenlets_follow(ts, thread, from, change);
     return thread;
 }
 

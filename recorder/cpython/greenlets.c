@@ -444,6 +444,14 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
     return change;
 }
 
+void rec_greenlets_follow(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, enum rec_greenlets_change change)
+{
+    if (change == REC_GREENLETS_NEW)
+        thread->stack.depth = rec_threads_count_recorded(ts, f);
+    if (change != REC_GREENLETS_SAME)
+        rec_threads_emit_switch(thread, f, rec_no_frame);
+}
+
 #if PY_VERSION_HEX >= 0x030C0000 && CPYTHON_IS_KNOWN
 void rec_greenlets_visit_waiting(rec_greenlets_visit *visit)
 {

@@ -58,6 +58,10 @@ enum rec_greenlets_change {
  * entered: the frame that is about to run, if the interpreter does not have it yet; or NULL. */
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thread *thread, cpython_frame *entered);
 
+/* Emits what rec_greenlets_notice found, and counts the frames of a new one, for an engine whose frames are all on the
+ * stack: f is the innermost one. */
+void rec_greenlets_follow(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, enum rec_greenlets_change change);
+
 /* Calls visit for each greenlet that does not run, and in which recorded frames may be open. owner: its thread;
  * data_stack: its own. innermost: its frames are linked one to the next, without entry frames (greenlet's
  * Greenlet::expose_frames, from CPython 3.12 on). */

@@ -57,11 +57,7 @@ void rec_muted_frames_notice_greenlet(PyThreadState *ts)
     uint16_t flags;
     if (!thread || thread->is_ending || rec_threads_is_out_of_date(thread, &flags))
         return;
-    enum rec_greenlets_change change = rec_greenlets_notice(ts, thread, NULL);
-    if (change == REC_GREENLETS_NEW)
-        thread->stack.depth = rec_threads_count_recorded(ts, f);
-    if (change != REC_GREENLETS_SAME)
-        rec_threads_emit_switch(thread, f, rec_no_frame);
+    rec_greenlets_follow(ts, thread, f, rec_greenlets_notice(ts, thread, NULL));
 }
 
 bool rec_muted_frames_is_reported(const cpython_frame *f, uint32_t function)
