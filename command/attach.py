@@ -412,7 +412,7 @@ class Attachment:
         try:
             if not self.is_over():
                 self.call("stop", self.folder.path)
-        except SystemExit:
+        except (SystemExit, KeyboardInterrupt):
             if not self.target.find_end():
                 sys.stderr.write(f"panopticon: process {self.target.pid} is still being recorded: panopticon detach "
                                  f"{self.target.pid} ends it\n")

@@ -124,11 +124,12 @@ static int forget_flows(struct ledger_cursor *ledger, const struct thread_cursor
     size_t n_open = 0, capacity = 0;
     int result = 0;
     ledger->breaks_flows = false;
-    ledger->forget_work += THREAD_WORK * (n + ledger->process->n_tracks) + count->open + flows->table.capacity;
-    if (ledger->forget_work > FORGET_WORK_FIRST + FORGET_WORK_OF_RECORD * count->events) {
+    uint64_t work = THREAD_WORK * (n + ledger->process->n_tracks) + count->open + flows->table.capacity;
+    if (ledger->forget_work + work > FORGET_WORK_FIRST + FORGET_WORK_OF_RECORD * count->events) {
         flows_forget_all(flows);
         return 0;
     }
+    ledger->forget_work += work;
     for (size_t i = 0; i < n && result == 0; i++)
         result = thread_cursor_list_continuable(&cursors[i], &open, &n_open, &capacity);
     if (n_open)
@@ -141,15 +142,17 @@ static int forget_flows(struct ledger_cursor *ledger, const struct thread_cursor
 
 /* ---- estimates ---- */
 
-/* The threads have run up to ns under what was muted so far. */
-static void account_threads(const struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n,
+/* The threads have run up to ns under what was muted so far. Of several changes at one time the first one alone has work. */
+static void account_threads(struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n,
                             const struct ledger_event *event, uint64_t ns)
 {
     struct hidden_rates *rates = ledger->process->pipeline.rates;
     bool changes_rates = event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END &&
                          event->kind != LEDGER_COST;
-    if (!rates)
+    if (!rates || (ledger->has_settled && ledger->settled_ns == ns))
         return;
+    ledger->has_settled = changes_rates;
+    ledger->settled_ns = ns;
     hidden_rates_work(rates, THREAD_WORK * n);
     for (size_t i = 0; i < n && !rates->is_exhausted; i++) {
         thread_cursor_account(&cursors[i], ns);

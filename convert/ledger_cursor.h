@@ -22,6 +22,8 @@ struct ledger_cursor {
     struct ledger_view view;            /* process->pipeline.muted points to it, if there is a ledger */
     bool breaks_flows;                  /* a function was muted, or may have been, since flows were last forgotten */
     uint64_t forget_work;               /* steps that it has taken to forget flows */
+    uint64_t settled_ns;                /* up to which the threads' slices are settled, if has_settled */
+    bool has_settled;
     double budget;                      /* in percent; 0: not known */
     uint64_t cost_ns, cpu_ns;           /* that the sink has not got yet, and since when they count */
     uint64_t cost_since_ns;

@@ -123,7 +123,13 @@ static int open_to_pass(const char *path)
     int fd = pnr_file_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (fd < 0)
         return -1;
-    int result = fstat(fd, &st) == 0 && st.st_uid == geteuid() ? fchmod(fd, 0711) : (errno = EPERM, -1);
+    int result = fstat(fd, &st);
+    if (result == 0 && st.st_uid != geteuid()) {
+        errno = EPERM;
+        result = -1;
+    }
+    if (result == 0)
+        result = fchmod(fd, 0711);
     int error = errno;
     close(fd);
     errno = error;
@@ -138,9 +144,13 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
     for (int k = 1; k < MAX_NUMBERED; k++) {
         if (number_path(taken, size, path, (int)(dot - path), dot, k) != 0)
             break;
-        if (mkdir(taken, 0700) == 0)
-            return geteuid() != 0 || open_to_pass(taken) == 0 ? 0 :
-                pnr_err_system(err, taken, "cannot set the directory's mode");
+        if (mkdir(taken, 0700) == 0) {
+            if (geteuid() != 0 || open_to_pass(taken) == 0)
+                return 0;
+            pnr_err_system(err, taken, "cannot set the directory's mode");
+            rmdir(taken);
+            return -1;
+        }
         if (errno != EEXIST)
             break;
         if (k == 1 && !wait_for_capture(taken)) {

@@ -22,6 +22,7 @@
 #include "diagnostics.h"
 #include "file.h"
 
+#define NEW_SOCKET "control.new"        /* its name until it listens */
 #define MAX_REQUEST 16384               /* bytes */
 #define N_CONNECTIONS 32
 #define BUSY_NS 2000000                 /* how often connections are looked at */
@@ -63,18 +64,20 @@ static struct {
 /* ---- the socket ---- */
 
 /* The path of an address has 107 bytes, and the capture's may be longer: it goes by an open descriptor of the directory.
- * Returns the socket, or -1. */
+ * The socket gets its name when it listens, as nobody who finds it is to be refused; that of a process that had this
+ * directory before goes then, if there is one. Returns the socket, or -1. */
 static int bind_below(int directory)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/" REC_CONTROL_SOCKET, directory);
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/" NEW_SOCKET, directory);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
-    unlinkat(directory, REC_CONTROL_SOCKET, 0);         /* that of a process that had this directory before, if any */
+    unlinkat(directory, NEW_SOCKET, 0);
     /* The directory has the mode 0700, so that nobody comes in between. */
     if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
-        fchmodat(directory, REC_CONTROL_SOCKET, 0600, 0) == 0 && listen(fd, 4 * N_CONNECTIONS) == 0)
+        fchmodat(directory, NEW_SOCKET, 0600, 0) == 0 && listen(fd, 4 * N_CONNECTIONS) == 0 &&
+        renameat(directory, NEW_SOCKET, directory, REC_CONTROL_SOCKET) == 0)
         return fd;
     int error = errno;
     close(fd);

@@ -206,12 +206,16 @@ void rec_buffer_append_values(struct rec_buffer *buffer, uint64_t ticks, enum pn
 
 struct pnr_record *rec_buffer_before_arguments(const struct rec_buffer *buffer, uint32_t function)
 {
-    struct pnr_record *r = buffer->next;
-    while (r != buffer->first && pnr_record_kind(r[-1]) == PNR_DATA)
+    struct pnr_record *before = buffer->next;
+    for (struct pnr_record *r = before; r != buffer->first; before = r) {
+        while (r != buffer->first && pnr_record_kind(r[-1]) == PNR_DATA)
+            r--;
+        if (r == buffer->first || pnr_record_function(r[-1]) != function ||
+            (pnr_record_kind(r[-1]) != PNR_ARGUMENTS && pnr_record_kind(r[-1]) != PNR_TASK))
+            break;
         r--;
-    bool are_arguments = r != buffer->first && pnr_record_kind(r[-1]) == PNR_ARGUMENTS &&
-                         pnr_record_function(r[-1]) == function;
-    return are_arguments ? r - 1 : buffer->next;
+    }
+    return before;
 }
 
 void rec_buffer_retract_from(struct rec_buffer *buffer, struct pnr_record *first)

@@ -387,6 +387,7 @@ static void leave_n_frames(struct call_stack *stack, uint32_t n, uint64_t ns)
 static void report_lost(struct call_stack *stack, uint32_t n, uint64_t ns)
 {
     char text[64];
+    stack->taken = 0;                   /* the call that does the work may be among them */
     stack_count(stack)->lost += stack->filter.hides_all ? 0 : n;
     snprintf(text, sizeof text, "[lost %" PRIu32 " events]", n);
     slice_filter_instant(&stack->filter, text, ns);
@@ -990,8 +991,10 @@ static bool equals_open(const struct call_stack *stack, const struct pnr_record 
 
 void call_stack_begin_block(struct call_stack *stack, enum block_boundary boundary, uint64_t ns)
 {
-    if (boundary != BLOCK_CONTINUES)
+    if (boundary != BLOCK_CONTINUES) {
         awaits_end(&stack->awaits);
+        stack->taken = 0;
+    }
     if (boundary == BLOCK_AFTER_HOLE) {
         memset(stack->previous, 0, sizeof stack->previous);
         stack_count(stack)->holes += !stack->filter.hides_all;

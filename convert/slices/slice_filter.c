@@ -91,12 +91,12 @@ void slice_filter_retain_pending(struct slice_filter *filter, struct open_slice 
 void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_t ns)
 {
     struct sink *sink = filter->pipeline.sink;
+    flows_forget_works(filter->pipeline.flows);     /* events are missing, all instants of the recorder say so */
     if (filter->hides_all)
         return;
     ns = slice_time_instant(&filter->time, ns);
     if (filter->n > 0)
         slice_filter_retain(filter, &filter->slices[filter->n - 1]);
-    flows_forget_works(filter->pipeline.flows);     /* events are missing, all instants of the recorder say so */
     if (sink->instant)
         sink->instant(sink, filter->thread, ns, text);
 }

@@ -12,11 +12,11 @@ struct numbered {
     uint32_t number;                    /* from 1 on */
 };
 
-/* Returns the number of a pair, which is new if it is as high as there are; 0 when out of memory. No secret: a capture does
- * not choose the indices of functions. */
+/* Returns the number of a pair, which is new if it is as high as there are; 0 when out of memory. */
 static uint32_t number_of(struct pnr_table *table, uint32_t a, uint32_t b)
 {
-    table->slot_size = sizeof(struct numbered);
+    if (!table->capacity)
+        *table = (struct pnr_table){ .slot_size = sizeof(struct numbered), .secret = pnr_table_secret() };
     struct numbered *numbered = pnr_table_add(table, ((uint64_t)a << 32 | b) + 1);
     if (numbered && !numbered->number)
         numbered->number = (uint32_t)table->n;

@@ -339,12 +339,13 @@ static struct {
     const PyThreadState *thread;        /* NULL: somewhere in C code, without the GIL */
     const void *frame;
     uint64_t since_ns;
+    bool is_queued;                     /* end_fork is among the interpreter's pending calls */
 } fork_call;
 
 static void keep_fork_call(void)
 {
-    const PyThreadState *ts = cpython_find_current();
-    bool is_ours = ts && ts->thread_id == PyThread_get_thread_ident();
+    const PyThreadState *ts = PyGILState_GetThisThreadState();
+    bool is_ours = ts && ts == cpython_find_current();
     fork_call.thread = is_ours ? ts : NULL;
     fork_call.frame = is_ours ? cpython_running(ts) : NULL;
     fork_call.since_ns = rec_clock_monotonic_ns();
@@ -357,6 +358,14 @@ static bool is_fork_over(void)
 }
 
 static bool join_if_pending(void);
+static int end_fork(void *unused);
+
+/* The main thread may empty the queue of pending calls much later, and its places are few: it holds one call at a time. */
+static void queue_end_fork(void)
+{
+    if (!fork_call.is_queued)
+        fork_call.is_queued = cpython_add_pending_call(rec_threads.interp, end_fork) == 0;
+}
 
 /* The thread that has forked may wait for the child now, and have no more event. So that it can be asked meanwhile, the
  * parent's drain returns; not before os.fork has counted the threads, of which it would warn. A child of a pause joins, so
@@ -364,10 +373,11 @@ static bool join_if_pending(void);
 static int end_fork(void *unused)
 {
     (void)unused;
+    fork_call.is_queued = false;
     if (!is_fork_over()) {
         bool is_soon = rec_clock_monotonic_ns() - fork_call.since_ns < FORK_NS;
         if (is_soon)
-            cpython_add_pending_call(rec_threads.interp, end_fork);
+            queue_end_fork();
         if (is_soon || rec_state_is(REC_RECORDING))     /* then the next event does it */
             return 0;
     }
@@ -384,7 +394,7 @@ static void park_worker(enum rec_state before)
     rec_worker_park();
     keep_fork_call();
     if (fork_call.thread && before & (REC_RECORDING | REC_PAUSED))
-        cpython_add_pending_call(rec_threads.interp, end_fork);     /* the child has it, too */
+        queue_end_fork();               /* the child has it, too */
 }
 
 static void count_fork(enum rec_state before)

@@ -29,9 +29,10 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (ARGUMENTS, C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH,
-                            FINISH_UNWIND, FLOW, INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESULT, RESUME, RETURN,
-                            SPAN, SPAN_END, START, SUBMIT, SWITCH, TAKE, TASK, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
+from capture_reader import (ARGUMENTS, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, C_CALL, C_RAISE, C_RETURN, DEEPER,
+                            FINISH, FINISH_UNWIND, FLOW, INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESULT, RESUME,
+                            RETURN, SPAN, SPAN_END, START, SUBMIT, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN,
+                            TAKE, TASK, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
@@ -256,6 +257,7 @@ class Stack:
 
     def report(self, text, ns):
         self.change("forget", 0, None)
+        self.taken = None
         self.last = max(ns, self.last + 1)
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
@@ -543,7 +545,7 @@ class ShownLedger:
             self.muted.append((ns(begin), len(state.muted or ())))
             if state.is_window and self.windows and self.windows[-1][1] == ns(begin):
                 self.windows[-1] = self.windows[-1][0], ns(stop)
-            elif state.is_window and ns(begin) <= end:
+            elif state.is_window and (stop < math.inf or ns(begin) <= end):    # without an end it lasts to the capture's
                 self.windows.append((ns(begin), ns(stop)))
         of_callers = []
         for number, what in {member for state in process.ledger.states for member in state.muted or ()}:
