@@ -124,6 +124,12 @@ static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*fun
     return (void)interp, Py_AddPendingCall(func, NULL);
 }
 
+/* The interface does not give where the frame of a coroutine is: no frame is known as that of a task. */
+static inline const cpython_frame *cpython_generator_frame(const PyObject *object)
+{
+    return (void)object, NULL;
+}
+
 /* The interface does not give who holds the GIL. */
 static inline enum pnr_gil cpython_gil_look(PyInterpreterState *interp, const void **holder)
 {
