@@ -38,7 +38,7 @@
 #define FAST_DECAY_NS 1e7
 #define ADDED_DECAY_NS 1e9
 
-#define FIRST_TICK_NS (8 * MS)
+#define FIRST_TICK_NS (8 * MS)          /* the first tick says when the next one is due */
 #define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
 #define REMIND_MS 1000                  /* ... but one that has no effect is given again */
 #define MAX_ORDERS 64                   /* at a time: the program waits while they are carried out */

@@ -227,6 +227,12 @@ static bool is_anybody_connected(void)
     return false;
 }
 
+/* True when somebody was connected lately, so that the next one is likely to come soon. */
+static bool is_alert(uint64_t now)
+{
+    return control.active_ns && now - control.active_ns < ALERT_FOR_NS;
+}
+
 /* ---- interface ---- */
 
 /* With the lock. */
@@ -280,8 +286,7 @@ uint64_t rec_control_tend(void)
     if (!atomic_load(&control.is_on))
         return wait_ns;
     pthread_mutex_lock(&control.lock);
-    bool is_alert = control.active_ns && now - control.active_ns < ALERT_FOR_NS;
-    if (is_alert || now - control.tended_ns >= CALM_NS) {
+    if (is_alert(now) || now - control.tended_ns >= CALM_NS) {
         control.tended_ns = now;
         tend_socket(now);
         serve_all();
@@ -289,7 +294,7 @@ uint64_t rec_control_tend(void)
     if (is_anybody_connected()) {
         control.active_ns = now;
         wait_ns = BUSY_NS;
-    } else if (is_alert) {
+    } else if (is_alert(now)) {
         wait_ns = ALERT_NS;
     }
     pthread_mutex_unlock(&control.lock);
