@@ -137,17 +137,22 @@ class WorkedSamples(unittest.TestCase):
         self.assertEqual([(ticks - start, *rest) for ticks, *rest in process.samples.memory], [(1500, 24_150_016, 2)])
 
 
+def check_live_rows(case, number, n_rows, offset=r"([0-9a-f]{4})  "):
+    """The rows of section 12.<number>, of which there are so many, are records of the live mapping of case.CAPTURE."""
+    section = re.search(rf"^### 12\.{number} (.*?)^##", SPEC, re.M | re.S)[1]
+    rows = re.findall(rf"^    {offset}((?:[0-9a-f]{{2}} )*[0-9a-f]{{2}})(?:   .*)?$", section, re.M)
+    case.assertEqual(len(rows), n_rows)
+    live = (case.CAPTURE / "process-7/live").read_bytes()
+    for at, row in rows:
+        case.assertEqual(live[int(at, 16):][:16].hex(" "), row)
+
+
 class WorkedArguments(unittest.TestCase):
     """Section 12.7 is tests/golden/call_values_killed."""
     CAPTURE = ROOT / "tests/golden/call_values_killed/run.pnr"
 
     def test_bytes_are_those_of_the_file(self):
-        section = re.search(r"^### 12\.7 (.*?)^##", SPEC, re.M | re.S)[1]
-        rows = re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
-        self.assertEqual(len(rows), 10)
-        live = (self.CAPTURE / "process-7/live").read_bytes()
-        for offset, row in rows:
-            self.assertEqual(live[int(offset, 16):][:16].hex(" "), row)
+        check_live_rows(self, 7, 10)
 
     def test_it_means_what_the_text_says(self):
         process, = reader.read(self.CAPTURE).processes
@@ -164,12 +169,7 @@ class WorkedWorks(unittest.TestCase):
     CAPTURE = ROOT / "tests/golden/works_killed/run.pnr"
 
     def test_bytes_are_those_of_the_file(self):
-        section = re.search(r"^### 12\.8 (.*?)^##", SPEC, re.M | re.S)[1]
-        rows = re.findall(r"^    ([0-9a-f]{4,5}) +((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
-        self.assertEqual(len(rows), 4)
-        live = (self.CAPTURE / "process-7/live").read_bytes()
-        for offset, row in rows:
-            self.assertEqual(live[int(offset, 16):][:16].hex(" "), row)
+        check_live_rows(self, 8, 4, offset=r"([0-9a-f]{4,5}) +")
 
     def test_it_means_what_the_text_says(self):
         process, = reader.read(self.CAPTURE).processes
@@ -183,12 +183,7 @@ class WorkedTaskName(unittest.TestCase):
     CAPTURE = ROOT / "tests/golden/task_names_killed/run.pnr"
 
     def test_bytes_are_those_of_the_file(self):
-        section = re.search(r"^### 12\.9 (.*?)^##", SPEC, re.M | re.S)[1]
-        rows = re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
-        self.assertEqual(len(rows), 3)
-        live = (self.CAPTURE / "process-7/live").read_bytes()
-        for offset, row in rows:
-            self.assertEqual(live[int(offset, 16):][:16].hex(" "), row)
+        check_live_rows(self, 9, 3)
 
     def test_it_means_what_the_text_says(self):
         process, = reader.read(self.CAPTURE).processes
