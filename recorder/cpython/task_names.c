@@ -16,8 +16,8 @@
 static struct {
     bool is_on;
     PyObject *running_loop;             /* _asyncio._get_running_loop; owned, as all of them: NULL until asyncio is imported */
-    PyObject *current_task;             /* _asyncio.current_task, from CPython 3.12 on, or ... */
-    PyObject *current_tasks;            /* ... the dict _asyncio._current_tasks */
+    PyObject *current_tasks;            /* the dict _asyncio._current_tasks, which 3.14 does not have, or else ... */
+    PyObject *current_task;             /* ... _asyncio.current_task, which 3.11 does not have */
     PyTypeObject *type;                 /* _asyncio.Task */
     PyObject *get_coro, *get_name;      /* its methods */
     uint64_t n_unread;                  /* tasks of other classes whose attributes are not plain */

@@ -630,8 +630,8 @@ static void on_execnet_serve(PyThreadState *ts, const cpython_frame *f, struct r
     write_process_name(cpython_argument(f, 1));
 }
 
-/* The functions whose calls give a thread or process a name, end a thread, or hand over work. rec_tag_watched gives the row; row 0
- * stands for no function. */
+/* The functions whose calls give a thread or process a name, end a thread, or hand over work. rec_tag_watched gives the
+ * row; row 0 stands for no function. */
 static const struct {
     const char *module, *qualified_name;
     int n_arguments;

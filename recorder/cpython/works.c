@@ -1,26 +1,22 @@
 #include "works.h"
 
-/* Appends a record whose time is read. from: the innermost frame that has its entry record. */
-static void append_work(struct rec_thread *thread, enum pnr_kind kind, uint64_t identity, cpython_frame *from)
+/* Appends a record about the object whose method is entered in a frame. Should a new chunk be due, it does not list the
+ * frame, whose entry record follows: rec_threads_append would. */
+static void append_work_of(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, enum pnr_kind kind)
 {
     struct rec_buffer *buffer = &thread->buffer;
+    PyObject *self = cpython_argument(f, 0);            /* borrowed */
+    cpython_frame *from = rec_threads_innermost(ts);
+    if (!self)
+        return;
     uint64_t ticks = rec_clock_ticks() - buffer->base;
     rec_sparse_break();
     if (unlikely(!rec_buffer_has_capacity(buffer, ticks))) {
-        if (!rec_threads_start_chunk(thread, 0, from, rec_no_frame))
+        if (!rec_threads_start_chunk(thread, 0, from == f ? cpython_previous(f) : from, rec_no_frame))
             return;                     /* it is counted as lost */
         ticks = rec_clock_ticks() - buffer->base;
     }
-    rec_buffer_append(buffer, ticks, kind, identity, 0);
-}
-
-/* Appends a record about the object whose method is entered in a frame. */
-static void append_work_of(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, enum pnr_kind kind)
-{
-    PyObject *self = cpython_argument(f, 0);            /* borrowed */
-    cpython_frame *from = rec_threads_innermost(ts);
-    if (self)
-        append_work(thread, kind, (uintptr_t)self >> 4, from == f ? cpython_previous(f) : from);
+    rec_buffer_append(buffer, ticks, kind, (uintptr_t)self >> 4, 0);
 }
 
 void rec_works_submit(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
@@ -35,5 +31,5 @@ void rec_works_take(PyThreadState *ts, const cpython_frame *f, struct rec_thread
 
 void rec_works_end(PyThreadState *ts, struct rec_thread *thread)
 {
-    append_work(thread, PNR_TAKE, 0, rec_threads_innermost(ts));
+    rec_threads_append(ts, thread, PNR_TAKE, rec_no_frame, rec_no_frame);
 }
