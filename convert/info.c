@@ -214,7 +214,8 @@ static void print_windows(struct reader *reader, FILE *out)
                 (double)sum_ns / 1e9, (double)first_ns / 1e9, (double)end_ns / 1e9);
 }
 
-/* Prints how many calls of muted functions were not recorded, as the recorder has estimated it at its end. */
+/* Prints how many calls of muted functions were not recorded, as the recorder has estimated it at its end, and how long
+ * they may have been. */
 static void print_hidden(const struct reader *reader, FILE *out)
 {
     const struct symbols *symbols = reader_symbols(reader);
@@ -223,6 +224,10 @@ static void print_hidden(const struct reader *reader, FILE *out)
         symbols_number(symbols, "calls_not_recorded", &n_hidden))
         fprintf(out, "  %-12s~%.0f %% of the calls of muted functions, ~%" PRIu64 " calls\n", "hidden",
                 100 * (double)n_hidden / (double)n_calls, n_hidden);
+    uint64_t unseen_ns;
+    if (symbols_number(symbols, "unseen_ns", &unseen_ns) && unseen_ns)
+        fprintf(out, "  %-12smaybe calls of up to %.1f ms: looks for slow calls came late\n", "unseen",
+                (double)unseen_ns / 1e6);
 }
 
 /* Prints what the ledger says, if the process has one. */

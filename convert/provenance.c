@@ -35,6 +35,7 @@ static int put_properties(struct writer *writer, const struct symbols *symbols)
     }
     put_number(writer, symbols, "parent_pid");
     put_number(writer, symbols, "min_duration_ns");
+    put_number(writer, symbols, "unseen_ns");
     put_number(writer, symbols, "lost");
     return result;
 }

@@ -630,9 +630,11 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
 
 static void sum_up(struct rec_budget_totals *totals)
 {
+    struct rec_late_looks late = rec_exchange_late_looks();
     *totals = (struct rec_budget_totals){ .n_events = accounts.n_events, .cost_ns = (uint64_t)accounts.spent_ns,
                                           .cpu_ns = accounts.now_ns, .n_calls = (uint64_t)accounts.n_hidden,
-                                          .n_calls_hidden = (uint64_t)accounts.n_hidden };
+                                          .n_calls_hidden = (uint64_t)accounts.n_hidden,
+                                          .n_late_looks = late.n, .unseen_ns = late.unseen_ns };
     for (uint32_t function = 0; function < accounts.n_functions; function++) {
         const struct muting_subject *subjects = accounts.functions[function].subjects;
         const struct rec_function_calls *calls = rec_statistics_of(function);

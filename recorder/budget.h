@@ -56,6 +56,8 @@ struct rec_budget_totals {
     uint64_t cpu_ns;                    /* of the program, from start to stop */
     uint32_t n_muted;                   /* functions that were muted at some time, themselves or their C calls */
     uint64_t n_calls, n_calls_hidden;   /* of these functions, or of C functions by them, estimated; not recorded */
+    uint64_t n_late_looks;              /* rec_budget_add_late_look */
+    uint64_t unseen_ns;                 /* the longest of them */
 };
 
 /* Begins with everything admitted, before the first chunk is begun. Returns 0 or -1. */
@@ -102,6 +104,9 @@ void rec_budget_never_mute(uint32_t function);
 
 /* Adds what recording has cost apart from records: changes, looks at stacks, events that are not recorded. */
 void rec_budget_add_cost(uint64_t ns);
+
+/* Counts a look at the stacks that came late: calls of muted functions of up to so many nanoseconds were not seen. */
+void rec_budget_add_late_look(uint64_t unseen_ns);
 
 /* Says what one event costs, by a measurement. What the records show corrects it later. */
 void rec_budget_set_event_cost(double ns);

@@ -1,6 +1,7 @@
 #include "cost.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "name_table.h"
 
 #define BUDGET "max_overhead"
+#define UNSEEN "unseen_ns"
 
 static const struct {
     const char *key;
@@ -18,6 +20,7 @@ static const struct {
     { "functions_muted", offsetof(struct rec_cost, n_muted) },
     { "calls_of_muted", offsetof(struct rec_cost, n_calls) },
     { "calls_not_recorded", offsetof(struct rec_cost, n_calls_hidden) },
+    { "late_looks", offsetof(struct rec_cost, n_late_looks) },
 };
 #define N_COST_PROPERTIES (sizeof cost_properties / sizeof *cost_properties)
 
@@ -31,8 +34,15 @@ void rec_cost_write_budget(unsigned long long ppm)
     rec_name_table_add_property(BUDGET, text);
 }
 
+void rec_cost_write_unseen(uint64_t ns)
+{
+    rec_name_table_add_number(UNSEEN, ns);
+}
+
 void rec_cost_write(const struct rec_cost *cost)
 {
+    if (cost->unseen_ns)
+        rec_cost_write_unseen(cost->unseen_ns);
     for (size_t i = 0; i < N_COST_PROPERTIES; i++)
         rec_name_table_add_number(cost_properties[i].key,
                                   *(const uint64_t *)((const char *)cost + cost_properties[i].offset));
@@ -49,6 +59,8 @@ void rec_cost_read(struct rec_cost *sum, const struct pnr_string *key, const str
     snprintf(text, sizeof text, "%.*s", (int)(value->size < sizeof text ? value->size : 0), value->bytes);
     if (is_named(key, BUDGET) && strlen(text) < sizeof sum->budget && text[strspn(text, "0123456789.")] == 0)
         strcpy(sum->budget, text);
+    if (is_named(key, UNSEEN) && strtoull(text, NULL, 10) > sum->unseen_ns)
+        sum->unseen_ns = strtoull(text, NULL, 10);
     for (size_t i = 0; i < N_COST_PROPERTIES; i++)
         if (is_named(key, cost_properties[i].key))
             *(uint64_t *)((char *)sum + cost_properties[i].offset) += strtoull(text, NULL, 10);
@@ -71,9 +83,12 @@ const char *rec_cost_describe(const struct rec_cost *sum, char *text, size_t siz
         return text;
     int at = snprintf(text, size, "; cost %.1f %% (budget %s %%)", rec_cost_percent(sum), sum->budget);
     if (sum->n_muted)
-        snprintf(text + at, size - (size_t)at,
-                 ", %" PRIu64 " function%s muted some time, ~%.0f %% of %s calls not recorded",
-                 sum->n_muted, sum->n_muted == 1 ? "" : "s", share_of(sum->n_calls_hidden, sum->n_calls),
-                 sum->n_muted == 1 ? "its" : "their");
+        at += snprintf(text + at, size - (size_t)at,
+                       ", %" PRIu64 " function%s muted some time, ~%.0f %% of %s calls not recorded",
+                       sum->n_muted, sum->n_muted == 1 ? "" : "s", share_of(sum->n_calls_hidden, sum->n_calls),
+                       sum->n_muted == 1 ? "its" : "their");
+    if (sum->unseen_ns)
+        snprintf(text + at, size - (size_t)at, ", maybe calls of up to %.0f ms among them: looks came late",
+                 ceil((double)sum->unseen_ns / 1e6));
     return text;
 }

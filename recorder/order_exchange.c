@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cost.h"
 #include "cpu_clock.h"
 #include "thread_buffer.h"
 #include "../format/array.h"
@@ -22,6 +23,8 @@
 #define MIN_CORRECTED 0.5               /* of what was measured */
 #define MAX_CORRECTED 2.0
 #define CLEARLY_OTHER 0.05              /* so large a difference is reported */
+
+#define CLEARLY_LONGER 4                /* a time is longer by such a part of the one before */
 
 #define FIRST_CHUNK 2048                /* records of a chunk in that time; later at least */
 #define CHUNK_NS 2e7                    /* later a chunk costs no more than the budget of so much CPU time */
@@ -44,6 +47,8 @@ static struct {
     uint64_t n_counted;                 /* events; at event_ns is only what comes after them */
     double counted_ns;                  /* the cost of those */
     double added_ns;                    /* in all */
+    struct rec_late_looks late;
+    uint64_t written_unseen_ns;         /* of them, what the capture says */
     bool is_requested;
     uint64_t look_ns;                   /* when a look was last requested, of CLOCK_MONOTONIC */
     uint64_t requested_ns;              /* CPU times */
@@ -171,6 +176,29 @@ void rec_budget_add_cost(uint64_t ns)
     pthread_mutex_lock(&exchange.lock);
     exchange.added_ns += (double)ns;
     pthread_mutex_unlock(&exchange.lock);
+}
+
+/* The capture says a longer time when it is clearly longer: looks are often late where processors are. */
+void rec_budget_add_late_look(uint64_t unseen_ns)
+{
+    pthread_mutex_lock(&exchange.lock);
+    exchange.late.n++;
+    if (unseen_ns > exchange.late.unseen_ns)
+        exchange.late.unseen_ns = unseen_ns;
+    bool is_longer = unseen_ns > exchange.written_unseen_ns + exchange.written_unseen_ns / CLEARLY_LONGER;
+    if (is_longer)
+        exchange.written_unseen_ns = unseen_ns;
+    pthread_mutex_unlock(&exchange.lock);
+    if (is_longer)
+        rec_cost_write_unseen(unseen_ns);
+}
+
+struct rec_late_looks rec_exchange_late_looks(void)
+{
+    pthread_mutex_lock(&exchange.lock);
+    struct rec_late_looks late = exchange.late;
+    pthread_mutex_unlock(&exchange.lock);
+    return late;
 }
 
 /* With the lock. */

@@ -41,6 +41,11 @@ struct rec_exchange_costs {
     double added_ns;                    /* of what else was reported, in all */
 };
 
+struct rec_late_looks {
+    uint64_t n;
+    uint64_t unseen_ns;                 /* the longest of them */
+};
+
 void rec_exchange_start(const struct rec_budget_options *options);
 
 /* Frees all memory. */
@@ -69,6 +74,9 @@ uint64_t rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run)
 enum rec_window_state rec_exchange_take_reports(void (*take)(const struct rec_order_report *report));
 
 struct rec_exchange_costs rec_exchange_costs(void);
+
+/* Returns how often rec_budget_add_late_look was called, and with what. */
+struct rec_late_looks rec_exchange_late_looks(void);
 
 /* Moves what an event costs to what the records show; 0: they show nothing. */
 void rec_exchange_correct(double ns);

@@ -214,8 +214,8 @@ static void stop_budget(struct rec_cost *cost)
     if (!rec_budget_is_on())
         return;
     rec_budget_stop(&totals);
-    *cost = (struct rec_cost){ totals.cpu_ns, totals.cost_ns, totals.n_muted, totals.n_calls,
-                               totals.n_calls_hidden, "" };
+    *cost = (struct rec_cost){ totals.cpu_ns, totals.cost_ns, totals.n_muted, totals.n_calls, totals.n_calls_hidden,
+                               totals.n_late_looks, totals.unseen_ns, "" };
     rec_cost_write(cost);
     rec_ledger_stop();
 }

@@ -249,7 +249,7 @@ static void suggest(const char *path)
 static void report_end(const struct rec_totals *totals, const struct rec_survey *survey)
 {
     const char *path = relative_path();
-    char contents[128], size[32], cost[160], rest[128], word[PATH_MAX];
+    char contents[128], size[32], cost[256], rest[128], word[PATH_MAX];
     rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s%s%s%s", path,
                describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
                survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
@@ -262,7 +262,7 @@ static void report_end(const struct rec_totals *totals, const struct rec_survey 
 /* Makes what was asked for of the capture, and removes that. */
 static void make_output(const struct rec_survey *survey, const sigset_t *mask)
 {
-    char contents[128], cost[160], rest[128];
+    char contents[128], cost[256], rest[128];
     int status = module.converter ? rec_conversion_run(module.converter, module.output, rec_recording_path(), mask) : 2;
     if (status != 0) {
         rec_warn("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",

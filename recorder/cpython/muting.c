@@ -225,6 +225,8 @@ static void follow_request(uint64_t requested)
     uint64_t begin = rec_clock_ticks(), cpu_ns = rec_cpu_clock_thread();
     if (rec_muted.n_listed && !rec_muted.is_in_window)
         rec_slow_calls_look(requested);
+    else
+        rec_slow_calls_all_known(begin);
     while (rec_budget_take(&order))
         apply_order(order, begin);
     apply_batches(begin);
@@ -292,8 +294,10 @@ void rec_muting_pause(void)
 
 void rec_muting_resume(void)
 {
-    if (muting.is_on)
-        rec_muting_request();
+    if (!muting.is_on)
+        return;
+    rec_slow_calls_all_known(rec_clock_ticks());
+    rec_muting_request();
 }
 
 void rec_muting_forget(void)

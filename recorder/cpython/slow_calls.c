@@ -6,10 +6,15 @@
 #include "muted_exits.h"
 #include "muted_frames.h"
 #include "watched_frames.h"
+#include "../budget.h"
 
 #define SLOW_NS 6000000                 /* an open call is reported when it has been known for so long */
+#define SEEN_NS 25000000                /* a call of this length is seen twice when looks come in time */
 
-static uint64_t slow_ticks;
+static uint64_t slow_ticks, seen_ticks;
+
+/* The last two looks, SLOW_NS apart or more: what began before `earlier`, and is still open, is reported. */
+static struct { uint64_t earlier, last; } looks;
 
 /* The next muted frame of a thread outwards, this one included, that the records do not have as open; NULL when a
  * recorded one comes first. */
@@ -93,9 +98,27 @@ static void look_at_reported_frames(void)
     }
 }
 
+/* A call that began after the look before the last, and has ended before this one was requested, is not reported. */
+static void count_late_look(uint64_t requested, uint64_t now)
+{
+    uint64_t unseen = looks.earlier && requested > looks.earlier ? requested - looks.earlier : 0;
+    if (unseen > seen_ticks)
+        rec_budget_add_late_look((uint64_t)((double)unseen * 1e9 / (double)rec_clock_rate()));
+    if (now - looks.last >= slow_ticks) {
+        looks.earlier = looks.last;
+        looks.last = now;
+    }
+}
+
+void rec_slow_calls_all_known(uint64_t now)
+{
+    looks.earlier = looks.last = now;
+}
+
 void rec_slow_calls_look(uint64_t requested)
 {
     uint64_t now = rec_clock_ticks();
+    count_late_look(requested, now);
     look_at_reported_frames();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_muted_frames_thread(ts);
@@ -114,6 +137,8 @@ void rec_slow_calls_look(uint64_t requested)
 void rec_slow_calls_start(void)
 {
     slow_ticks = (uint64_t)(SLOW_NS * 1e-9 * (double)rec_clock_rate());
+    seen_ticks = (uint64_t)(SEEN_NS * 1e-9 * (double)rec_clock_rate());
+    rec_slow_calls_all_known(rec_clock_ticks());
 }
 
 #endif

@@ -11,7 +11,11 @@
 void rec_slow_calls_start(void);
 
 /* Looks at the stacks. requested: ticks when the look was asked for. Since then no thread has passed a check for
- * pending calls. */
+ * pending calls. A call that is seen by one look, or by none, is missing: where looks came so late that it may have taken
+ * 25 ms, that is counted (rec_budget_add_late_look). */
 void rec_slow_calls_look(uint64_t requested);
+
+/* At these ticks the records have all open calls: there is nothing that a look could find. */
+void rec_slow_calls_all_known(uint64_t now);
 
 #endif

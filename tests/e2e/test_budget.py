@@ -611,7 +611,7 @@ class Witness:
 # A call of `function(slow)` returns at once, or takes SLOW ns. While it runs it appends to CALLS: [name, ns before the
 # call, as it begins, as it ends, after the call, the longest time between two readings of the clock by a busy one].
 SLOW_CALLS = """
-    import asyncio, json, sys, threading, time
+    import asyncio, json, os, sys, threading, time
     now, CALLS = time.monotonic_ns, []
     SLOW, N_SLOW, N_FAST = 50_000_000, 6, 60_000
 
@@ -719,6 +719,15 @@ SLOW_CALLS = """
                     busy(None)
         elif how == "thread while main sleeps":
             other(asleep).join()
+        elif how == "starving":
+            cpu = min(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cpu})
+            for thread in os.listdir("/proc/self/task"):
+                with open(f"/proc/self/task/{thread}/comm") as file:
+                    if file.read() == "panopticon\\n":
+                        os.sched_setaffinity(int(thread), {cpu})
+                        os.setpriority(os.PRIO_PROCESS, int(thread), 19)
+            drive("busy", busy, 10 * N_FAST)
         elif how == "two threads":
             threads = [other(asleep), other(busy)]
             for thread in threads:
@@ -753,6 +762,15 @@ class SlowCalls(BudgetCase):
         calls = [Call(*call) for call in json.loads(found.out)]
         return calls, witness, trace, int(one.properties["start_monotonic_ns"]), one
 
+    def check_seen(self, calls, trace, zero, one):
+        """Each call that took longer than any that may be missing, by the recorder's own account, is in the trace."""
+        unseen = int(one.properties.get("unseen_ns", self.LONG_NS))
+        for call in calls:
+            if call.end - call.begin > unseen + TOLERANCE_NS and one.is_hidden(f"__main__.{call.name}", call.begin):
+                self.assertTrue([each for each in trace.named(f"__main__.{call.name}")
+                                 if each.end + zero >= call.end - TOLERANCE_NS and each.begin + zero < call.end],
+                                f"{call}, longer than {unseen}")
+
     def check_slow(self, how, budget="0.3%", depth=1):
         """depth: so many slices of the function end with the call."""
         if os.getloadavg()[0] > os.cpu_count():
@@ -761,6 +779,7 @@ class SlowCalls(BudgetCase):
             calls, witness, trace, zero, one = self.observe(how, budget)
             self.assertTrue(one.muted() & {f"__main__.{call.name}" for call in calls}, f"{how} was not muted")
             n_judged = n_late = 0
+            self.check_seen(calls, trace, zero, one)
             for call in calls:
                 name = f"__main__.{call.name}"
                 delay = 2 * witness.delay(call.before, call.after) + call.busy_delay
@@ -785,6 +804,19 @@ class SlowCalls(BudgetCase):
 
     def test_busy(self):
         self.check_slow("busy")
+
+    def test_looks_that_come_late(self):
+        """The recorder's thread has one processor together with the busy program, and little of it. Then slow calls may be
+        missing, and the recorder says up to which length."""
+        calls, _, trace, zero, one = self.observe("starving", "0.3%")
+        self.assertTrue(one.is_hidden("__main__.busy", calls[-1].begin))
+        self.assertGreater(int(one.properties["unseen_ns"]), self.LONG_NS)
+        self.assertGreater(int(one.properties["late_looks"]), 0)
+        self.check_seen(calls, trace, zero, one)
+        info = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")])
+        self.assertIn(f"maybe calls of up to {int(one.properties['unseen_ns']) / 1e6:.1f} ms", info.out)
+        end = e2e.recorded(self.path("other.pnr"), [self.path("app.py"), "starving"], options=["--max-overhead", "0.3%"]).err
+        self.assertRegex(end, r", maybe calls of up to \d+ ms among them: looks came late; ")
 
     def test_asleep(self):
         self.check_slow("asleep")

@@ -14,21 +14,24 @@ Test(cost, is_the_sum_over_processes)
     static const char *const properties[][2] = {
         { "max_overhead", "0.5" }, { "cpu_ns", "1000000000" }, { "cost_ns", "4000000" }, { "functions_muted", "2" },
         { "calls_of_muted", "1000" }, { "calls_not_recorded", "900" }, { "events", "7" }, { "cpu", "7" },
-        { "cpu_nsx", "7" } };
+        { "cpu_nsx", "7" }, { "unseen_ns", "26000000" }, { "unseen_ns", "33000001" }, { "late_looks", "4" } };
     struct rec_cost sum = { 0 };
-    char text[160];
+    char text[256];
     for (int process = 0; process < 3; process++)
         for (size_t i = 0; i < sizeof properties / sizeof *properties; i++)
             read_text(&sum, properties[i][0], properties[i][1]);
     cr_expect_eq(sum.cpu_ns, 3000000000);
+    cr_expect_eq(sum.n_late_looks, 12);
+    cr_expect_eq(sum.unseen_ns, 33000001, "the longest one");
     cr_expect_float_eq(rec_cost_percent(&sum), 0.4, 1e-9);
     cr_expect_str_eq(rec_cost_describe(&sum, text, sizeof text),
-                     "; cost 0.4 % (budget 0.5 %), 6 functions muted some time, ~90 % of their calls not recorded");
+                     "; cost 0.4 % (budget 0.5 %), 6 functions muted some time, ~90 % of their calls not recorded, "
+                     "maybe calls of up to 34 ms among them: looks came late");
 }
 
 Test(cost, is_described_as_far_as_there_is_something)
 {
-    char text[160];
+    char text[256];
     struct rec_cost sum = { .cpu_ns = 0 };
     cr_expect_str_eq(rec_cost_describe(&sum, text, sizeof text), "");
     read_text(&sum, "max_overhead", "3");
@@ -45,7 +48,7 @@ Test(cost, is_described_as_far_as_there_is_something)
 Test(cost, of_a_damaged_capture_is_no_harm)
 {
     static const char *const values[] = { "", "x", "3%n", "\x1b[2J", "99999999999999999999999999999999", "-1" };
-    char text[160];
+    char text[256];
     struct rec_cost sum = { 0 };
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         read_text(&sum, "max_overhead", values[i]);
@@ -55,6 +58,7 @@ Test(cost, of_a_damaged_capture_is_no_harm)
     cr_expect_str_eq(sum.budget, "");
     cr_expect_lt(strlen(rec_cost_describe(&sum, text, sizeof text)), sizeof text - 1);
     read_text(&sum, "max_overhead", "1000");
-    sum = (struct rec_cost){ UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, UINT64_MAX, "999999999999999" };
+    sum = (struct rec_cost){ UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                             "999999999999999" };
     cr_expect_lt(strlen(rec_cost_describe(&sum, text, sizeof text)), sizeof text - 1);
 }
