@@ -574,11 +574,16 @@ class ShownSamples:
                 held[first].append((before, middle, middle - before))
                 held[second].append((middle, now, now - middle))
         spent = {kind: defaultdict(list) for kind in (reader.RAN, reader.QUEUED)}
-        for begin, stop, amount, number in samples.spent[reader.RAN]:
+        exact = set()
+        for (begin, stop, amount, number), changes in zip(samples.spent[reader.RAN], samples.schedules, strict=True):
             begin, stop = ns(begin), ns(stop)
-            begin = max([begin] + [other for _, other, _ in spent[reader.RAN][number]])
-            if stop > begin and amount:
-                spent[reader.RAN][number].append((begin, stop, min(amount, stop - begin)))
+            times = reader.running(begin, stop, changes)
+            exact |= {number} if times is not None else set()
+            for begin, stop in [(begin, stop)] if times is None else times:
+                begin = max([begin] + [other for _, other, _ in spent[reader.RAN][number][-1:]])
+                amount_of = amount if times is None else stop - begin
+                if stop > begin and amount_of:
+                    spent[reader.RAN][number].append((begin, stop, min(amount_of, stop - begin)))
         self.known = [sum(max(0, min(stop, at + self.STEP) - max(begin, at)) for begin, stop, _ in known)
                       for at in range(0, end, self.STEP)]
         self.queued = defaultdict(list)
@@ -587,7 +592,8 @@ class ShownSamples:
                 self.queued[threads[number][0]].append((ns(begin), ns(stop), amount))
         for number, (tid, thread) in threads.items():
             name = f"{clean(thread.name or f'thread {number}')} {tid}: "
-            self.counters[name + "ran, %"] = self.shares(spent[reader.RAN][number], known, end)
+            self.counters[name + "ran, %"] = (self.changes(spent[reader.RAN][number], end) if number in exact else
+                                              self.shares(spent[reader.RAN][number], known, end))
             self.counters[name + "GIL, %"] = self.shares(held[number], known, end)
         self.counters["memory, bytes"] = [(ns(ticks), size) for ticks, size, _ in samples.memory if ns(ticks) <= end]
         self.counters["chunks in use"] = steps((ns(ticks), chunks) for ticks, _, chunks in samples.memory if ns(ticks) <= end)
@@ -602,6 +608,16 @@ class ShownSamples:
             of = within(known, begin, stop)
             values.append((begin, 100 * within(spans, begin, stop) / of if of else 0))
         return values
+
+    def changes(self, spans, end):
+        """The rate from each moment on, at which it may be another."""
+        values, last = [], 0
+        for begin, stop, amount in spans:
+            if values and begin > last:
+                values.append((last, 0))
+            values.append((begin, 100 * amount / (stop - begin)))
+            last = stop
+        return [(at, value) for at, value in values + [(last, 0)] if at < end]
 
     def compare(self, events, problems):
         for name, want in self.counters.items():
