@@ -106,6 +106,13 @@ struct spent_time {
     uint64_t ns[SAMPLES_WHATS];
 };
 
+/* For how long neither; a thread that waits cannot run. */
+static inline uint64_t spent_waited_ns(const struct spent_time *spent)
+{
+    uint64_t others = spent->ns[SAMPLES_RAN] + spent->ns[SAMPLES_QUEUED];
+    return spent->known_ns > others ? spent->known_ns - others : 0;
+}
+
 /* thread: its number in the capture. */
 struct spent_time samples_spent(const struct samples *samples, uint32_t thread, uint64_t from_ns, uint64_t to_ns);
 
