@@ -184,7 +184,7 @@ class Samples(e2e.EndToEnd):
         self.exactly(process)
         with open(e2e.convert(self.path("run.pnr")), encoding="utf-8") as file:
             text = file.read()
-        self.assertEqual(trace_checker.check(self.path("run.pnr"), text), [])
+        self.assertEqual(trace_checker.check(self.path("run.pnr"), text, trace_checker.REAL_CLOCK_NS), [])
         clock = trace_checker.Clock(process)
         times = []                      # in which the main thread ran, in CLOCK_MONOTONIC
         for (begin, end, _, thread), changes in zip(process.samples.spent[capture_reader.RAN], process.samples.schedules):

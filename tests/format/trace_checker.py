@@ -15,8 +15,9 @@ Compared exactly:
 Of an event of a sparse block that has no reading of the clock, the time is only compared with its bounds; order and
 nesting are compared as of any. Where these times are longer than 1 us, slices may have the flag `inexact`.
 
-Times may differ by tolerance_ns, by default by nothing where a tick is a nanosecond and by one where it is not. Real
-clocks need more, since a converter may leave clock samples out.
+Times may differ by tolerance_ns, by default by nothing where a tick is a nanosecond and by one where it is not. What was
+recorded with a real clock needs REAL_CLOCK_NS, since a converter may leave clock samples out: with those of each block, of
+which there are several in a second, nearly each slice is some nanoseconds off.
 """
 
 import json
@@ -34,6 +35,7 @@ from capture_reader import (ARGUMENTS, CALL, COLLECT, COLLECT_END, COUNTER, CREA
                             RETURN, SPAN, SPAN_END, START, SUBMIT, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN,
                             TAKE, TASK, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
+REAL_CLOCK_NS = 2_000          # neighbouring instants of a real clock disagree by some ten nanoseconds
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
 FLAGS = frozenset("exception unfinished begin_unknown exit_missing cut noticed_late flow_incomplete inexact".split())
