@@ -266,6 +266,10 @@ static void print_samples(const struct reader *reader, FILE *out)
     if (symbols_number(reader_symbols(reader), "samples_ns", &period_ns))
         fprintf(out, ", %g ms or more apart", (double)period_ns / 1e6);
     putc('\n', out);
+    print_property(reader, out, "scheduling", "scheduling");
+    if (samples->n_inexact)
+        fprintf(out, "  %-12s%" PRIu64 " of %" PRIu64 " times with changes of the schedule, of which some are missing\n", "not exact",
+                samples->n_inexact, samples->n_exact + samples->n_inexact);
 }
 
 const char *info_describe_end(const struct reader *reader)

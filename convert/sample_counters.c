@@ -9,14 +9,20 @@ static void put_counter(const struct sample_counters *counters, struct sink_reco
         counters->sink->recorder_event(counters->sink, &event);
 }
 
-/* Puts those of the thread's figures for a step that differ from the step before. */
-static void put_step(const struct sample_counters *counters, const struct spent_time *spent, double *shown,
+/* Returns the share in percent, to a tenth. */
+static double percent(uint64_t ns, uint64_t of_ns)
+{
+    uint64_t tenths = of_ns ? (1000 * ns + of_ns / 2) / of_ns : 0;
+    return (double)tenths / 10;
+}
+
+/* Puts those of the thread's figures for a step that differ from the step before. first: 1 without what it ran. */
+static void put_step(const struct sample_counters *counters, const struct spent_time *spent, double *shown, int first,
                      struct sink_recorder_event event)
 {
     static const enum sink_recorder_kind kinds[SAMPLES_WHATS] = { SINK_RAN, SINK_QUEUED, SINK_HELD_GIL };
-    for (int what = 0; what < SAMPLES_WHATS; what++) {
-        uint64_t tenths = spent->known_ns ? (1000 * spent->ns[what] + spent->known_ns / 2) / spent->known_ns : 0;
-        event.value = (double)tenths / 10;
+    for (int what = first; what < SAMPLES_WHATS; what++) {
+        event.value = percent(spent->ns[what], spent->known_ns);
         event.kind = kinds[what];
         if (event.value != shown[what])
             put_counter(counters, event);
@@ -37,12 +43,32 @@ static uint64_t find_next_step(const struct sample_counters *counters, uint32_t 
     return bend > step_end ? bend : step_end;
 }
 
+/* Puts what a thread ran whose schedule is known: a figure for each time between two changes, which is mostly 0 or 100. */
+static void put_exact_ran(const struct sample_counters *counters, uint32_t number, struct sink_recorder_event event)
+{
+    double shown = 0;
+    event.kind = SINK_RAN;
+    for (uint64_t ns = counters->from_ns, end; ns < counters->to_ns; ns = end) {
+        uint64_t bend = samples_next_ran_bend(counters->samples, number, counters->zero_ns + ns);
+        end = bend == UINT64_MAX || bend - counters->zero_ns > counters->to_ns ? counters->to_ns : bend - counters->zero_ns;
+        struct spent_time spent = samples_spent(counters->samples, number, counters->zero_ns + ns, counters->zero_ns + end);
+        event.ns = ns;
+        event.value = percent(spent.ns[SAMPLES_RAN], end - ns);
+        if (event.value != shown)
+            put_counter(counters, event);
+        shown = event.value;
+    }
+}
+
 void sample_counters_put_thread(const struct sample_counters *counters, uint32_t number, uint32_t tid,
                                 struct pnr_string name)
 {
     double shown[SAMPLES_WHATS] = { 0 };
     struct sink_recorder_event event = { .tid = tid, .thread_name = name };
     uint64_t ns = counters->from_ns, step_end, change;
+    int first = samples_are_exact(counters->samples, number) ? SAMPLES_QUEUED : SAMPLES_RAN;
+    if (first != SAMPLES_RAN)
+        put_exact_ran(counters, number, event);
     while (ns < counters->to_ns) {
         change = samples_next_change(counters->samples, number, counters->zero_ns + ns);
         if (change == UINT64_MAX || change - counters->zero_ns >= counters->to_ns)
@@ -57,7 +83,7 @@ void sample_counters_put_thread(const struct sample_counters *counters, uint32_t
             struct spent_time spent = samples_spent(counters->samples, number, counters->zero_ns + ns,
                                                     counters->zero_ns + step_end);
             event.ns = ns;
-            put_step(counters, &spent, shown, event);
+            put_step(counters, &spent, shown, first, event);
             ns = find_next_step(counters, number, ns);
         } while (ns < counters->to_ns && (shown[0] != 0 || shown[1] != 0 || shown[2] != 0));
     }

@@ -82,7 +82,7 @@ static inline bool pnr_kind_is_of_ledger(unsigned kind)
 /* True for what only the samples have. */
 static inline bool pnr_kind_is_of_samples(unsigned kind)
 {
-    return kind >= PNR_SAMPLE && kind <= PNR_MEMORY;
+    return (kind >= PNR_SAMPLE && kind <= PNR_MEMORY) || kind == PNR_SCHEDULE;
 }
 
 /* True for what counts as an event of the program. */

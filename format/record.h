@@ -61,6 +61,23 @@ static inline uint64_t pnr_spent_frame(uint64_t ns, uint64_t since)
 static inline uint32_t pnr_spent_ns(uint64_t frame) { return (uint32_t)frame; }
 static inline uint32_t pnr_spent_since(uint64_t frame) { return frame >> 32 & PNR_SPENT_SINCE_MAX; }
 
+/* In the field `frame` of a SCHEDULE record, besides how many nanoseconds before the SAMPLE it was. The greatest number
+ * stands for that and more. */
+enum pnr_schedule {
+    PNR_SCHEDULE_RUNS = 0,      /* the thread gets a processor */
+    PNR_SCHEDULE_WAITS = 1,     /* it loses it, and cannot run */
+    PNR_SCHEDULE_QUEUES = 2,    /* it loses it, although it could run */
+    PNR_SCHEDULE_MISSING = 3    /* not all changes before the RAN are known */
+};
+
+static inline uint64_t pnr_schedule_frame(uint64_t before_ns, enum pnr_schedule what)
+{
+    return (before_ns < PNR_SPENT_NS_MAX ? before_ns : PNR_SPENT_NS_MAX) | (uint64_t)what << 32;
+}
+
+static inline uint32_t pnr_schedule_before_ns(uint64_t frame) { return (uint32_t)frame; }
+static inline enum pnr_schedule pnr_schedule_what(uint64_t frame) { return (enum pnr_schedule)(frame >> 32 & 3); }
+
 /* In the field `frame` of a COLLECT_END record. The greatest number of each stands for that and more. */
 #define PNR_COLLECTED_MAX UINT32_MAX
 #define PNR_UNCOLLECTABLE_MAX 65535

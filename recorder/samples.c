@@ -4,7 +4,8 @@
  *
  * The time on a processor comes from the thread's CPU clock, which any thread of the process may read: the kernel's
  * schedstat is only renewed at a tick. The time in the run queue is in schedstat alone (Documentation/scheduler/
- * sched-stats.rst). It grows when the thread gets a processor, so that it needs no reading before the thread has run. */
+ * sched-stats.rst). It grows when the thread gets a processor, so that it needs no reading before the thread has run.
+ * Where the kernel reports when a thread got and lost a processor (schedule.h), that follows from what it spent. */
 #include "samples.h"
 
 #include <fcntl.h>
@@ -23,6 +24,7 @@
 #include "drain.h"
 #include "file.h"
 #include "name_table.h"
+#include "schedule.h"
 #include "worker.h"
 #include "../format/array.h"
 
@@ -30,6 +32,7 @@
 #define MAX_LOOKS 4096
 #define LOOK_NS UINT64_C(2000000000)    /* each is looked at so often: a RAN record has room for 4.29 s */
 #define QUEUE_FILES 16                  /* threads whose time in the run queue is known: each needs a descriptor */
+#define RINGS 24                        /* threads whose schedule is exact: each locks two pages of memory */
 #define MEMORY_NS 100000000             /* how often memory is looked at */
 #define KERNEL_SIZE 128                 /* bytes of a file of the kernel at most */
 
@@ -46,6 +49,7 @@ struct sampled_thread {
     uint64_t round;                     /* the sample in which that was; 0: none */
     uint64_t queued_round;              /* ... in which it had run when it was looked at */
     struct kernel_file schedstat;
+    struct rec_schedule schedule;
 };
 
 static struct {
@@ -64,7 +68,8 @@ static struct {
     uint64_t round;                     /* of the present sample; from 1 */
     struct sampled_thread *threads;     /* owned */
     size_t n_threads, capacity, next;   /* next: to be looked at */
-    int n_files;
+    int n_files, n_rings;
+    bool is_exact;                      /* the kernel reports the schedule */
     struct kernel_file statm;
 } samples = { .lock = PTHREAD_MUTEX_INITIALIZER, .chunk = -1, .statm = { .fd = -1 } };
 
@@ -133,6 +138,45 @@ static void append_sample(uint64_t ticks, enum pnr_kind kind, uint64_t frame, ui
     pnr_live_store(&samples.records[samples.n++], pnr_record_make(since, kind, frame, function));
 }
 
+/* ---- the schedule of a thread ---- */
+
+static void close_schedule(struct sampled_thread *thread)
+{
+    samples.n_rings -= thread->schedule.ring != NULL;
+    rec_schedule_close(&thread->schedule);
+}
+
+/* The schedule is reported from now on, or from now on again: what was reported before is of no use. */
+static void begin_schedule(struct sampled_thread *thread)
+{
+    struct rec_schedule_change change;
+    if (!thread->schedule.ring && samples.is_exact && samples.n_rings < RINGS)
+        samples.n_rings += rec_schedule_open(&thread->schedule, thread->native_id);
+    while (rec_schedule_next(&thread->schedule, &change))
+        ;
+}
+
+/* Appends what has been reported since the thread was looked at. */
+static void append_schedule(struct sampled_thread *thread, struct pnr_clock_sample now)
+{
+    struct rec_schedule_change change;
+    while (rec_schedule_next(&thread->schedule, &change)) {
+        uint64_t before_ns = change.ns < now.monotonic_ns ? now.monotonic_ns - change.ns : 0;
+        if (change.what == PNR_SCHEDULE_MISSING)
+            before_ns = 0;
+        append_sample(now.ticks, PNR_SCHEDULE, pnr_schedule_frame(before_ns, change.what), thread->number);
+    }
+}
+
+/* Returns how many changes there are at most for the threads that are looked at next. */
+static uint32_t count_changes(uint32_t n_looks)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < n_looks && samples.n_rings; i++)
+        n += rec_schedule_look(&samples.threads[(samples.next + i) % samples.n_threads].schedule);
+    return (uint32_t)n;
+}
+
 /* ---- a sample ---- */
 
 static bool read_thread_clock(uint32_t native_id, uint64_t *ns)
@@ -146,7 +190,7 @@ static bool read_thread_clock(uint32_t native_id, uint64_t *ns)
 }
 
 /* Says what a thread spent since it was looked at before. A thread that was not looked at has only begun. */
-static void look_at_thread(struct sampled_thread *thread, uint64_t ticks)
+static void look_at_thread(struct sampled_thread *thread, struct pnr_clock_sample now)
 {
     uint64_t ran_ns, queued_ns = thread->queued_ns;
     if (!thread->native_id || !read_thread_clock(thread->native_id, &ran_ns)) {
@@ -157,11 +201,15 @@ static void look_at_thread(struct sampled_thread *thread, uint64_t ticks)
         thread->round = 0;              /* the kernel has given the id to another thread */
     if (!thread->round || ran_ns != thread->ran_ns)
         read_second_number(&thread->schedstat, &queued_ns);
+    if (!thread->round || ran_ns == thread->ran_ns)
+        begin_schedule(thread);
+    else
+        append_schedule(thread, now);
     uint64_t since = samples.round - thread->round, queued_since = samples.round - thread->queued_round;
     if (thread->round && ran_ns > thread->ran_ns)
-        append_sample(ticks, PNR_RAN, pnr_spent_frame(ran_ns - thread->ran_ns, since), thread->number);
+        append_sample(now.ticks, PNR_RAN, pnr_spent_frame(ran_ns - thread->ran_ns, since), thread->number);
     if (thread->round && queued_ns > thread->queued_ns)
-        append_sample(ticks, PNR_QUEUED, pnr_spent_frame(queued_ns - thread->queued_ns, queued_since), thread->number);
+        append_sample(now.ticks, PNR_QUEUED, pnr_spent_frame(queued_ns - thread->queued_ns, queued_since), thread->number);
     if (!thread->round || ran_ns != thread->ran_ns)
         thread->queued_round = samples.round;
     thread->ran_ns = ran_ns;
@@ -199,17 +247,21 @@ static uint32_t count_looks(void)
 
 static void take_sample(uint64_t now_ns)
 {
-    uint64_t ticks = rec_clock_ticks();
-    uint32_t n_looks = count_looks();
-    if (!ensure_samples_chunk(ticks, 2 + 2 * n_looks))
+    uint32_t n_looks = count_looks(), n_changes = count_changes(n_looks);
+    struct pnr_clock_sample now = { .ticks = 0 };
+    if (n_changes)
+        now = rec_clock_sample();
+    else
+        now.ticks = rec_clock_ticks();
+    if (!ensure_samples_chunk(now.ticks, 2 + 2 * n_looks + n_changes))
         return;
     samples.round++;
-    sample_gil(ticks);
-    look_at_memory(ticks, now_ns);
+    sample_gil(now.ticks);
+    look_at_memory(now.ticks, now_ns);
     for (uint32_t i = 0; i < n_looks; i++) {
         if (samples.next >= samples.n_threads)
             samples.next = 0;
-        look_at_thread(&samples.threads[samples.next++], ticks);
+        look_at_thread(&samples.threads[samples.next++], now);
     }
 }
 
@@ -248,8 +300,12 @@ void rec_samples_begin(const struct rec_samples_options *options)
         samples.stream = rec_drain_stream(samples.number);
         open_kernel_file(&samples.statm, "/proc/self/statm");
     }
-    if (is_change)
+    if (is_change) {
+        char scheduling[128];
+        samples.is_exact = rec_schedule_probe(scheduling, sizeof scheduling);
         rec_name_table_add_number("samples_ns", period_ns);
+        rec_name_table_add_property("scheduling", scheduling);
+    }
     atomic_store(&samples.is_on, samples.stream != NULL);
     pthread_mutex_unlock(&samples.lock);
 }
@@ -264,6 +320,7 @@ static struct sampled_thread *find_sampled(uint32_t number)
 
 static void forget_files_of(struct sampled_thread *thread)
 {
+    close_schedule(thread);
     samples.n_files -= thread->schedstat.fd >= 0;
     close_kernel_file(&thread->schedstat);
 }
@@ -343,8 +400,10 @@ static void hold_samples(struct pnr_clock_sample end)
     submit_samples(end);
     samples.is_allowed = false;
     samples.flags = PNR_BLOCK_PAUSED;
-    for (size_t i = 0; i < samples.n_threads; i++)
+    for (size_t i = 0; i < samples.n_threads; i++) {
         samples.threads[i].round = 0;
+        close_schedule(&samples.threads[i]);
+    }
 }
 
 void rec_samples_flush(struct pnr_clock_sample end)
@@ -358,8 +417,10 @@ void rec_samples_flush(struct pnr_clock_sample end)
 
 static void forget_samples(void)
 {
-    for (size_t i = 0; i < samples.n_threads; i++)
+    for (size_t i = 0; i < samples.n_threads; i++) {
         close_kernel_file(&samples.threads[i].schedstat);
+        close_schedule(&samples.threads[i]);
+    }
     close_kernel_file(&samples.statm);
     free(samples.threads);
     samples.threads = NULL;
@@ -387,6 +448,9 @@ void rec_samples_end(struct pnr_clock_sample end)
 void rec_samples_forked(void)
 {
     pthread_mutex_init(&samples.lock, NULL);
+    for (size_t i = 0; i < samples.n_threads; i++)
+        rec_schedule_forget(&samples.threads[i].schedule);
+    samples.n_rings = 0;
     if (atomic_exchange(&samples.is_on, false))
         forget_samples();
 }

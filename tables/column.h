@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/read/samples.h"
 #include "names.h"
 
 /* A field that has this value is a null in the table: all bits are 1. Texts have NAMES_NOTHING, which is the same. */
@@ -41,6 +42,19 @@ struct row_string {
     uint32_t size;
 };
 
+/* What threads spent in a time; all are nulls where they were not sampled. */
+struct row_spent {
+    uint64_t known_ns, ran_ns, queued_ns, waited_ns, held_gil_ns;
+};
+
+static inline struct row_spent row_spent_of(const struct spent_time *spent)
+{
+    if (!spent->known_ns)
+        return (struct row_spent){ COLUMN_NULL, COLUMN_NULL, COLUMN_NULL, COLUMN_NULL, COLUMN_NULL };
+    return (struct row_spent){ spent->known_ns, spent->ns[SAMPLES_RAN], spent->ns[SAMPLES_QUEUED],
+                               spent_waited_ns(spent), spent->ns[SAMPLES_HELD] };
+}
+
 /* Every row begins with what it refers to. */
 struct row {
     uint32_t function;                  /* its number in names; 0 if no column is OF_FUNCTION */
@@ -71,5 +85,16 @@ struct row {
       offsetof(struct named_thread, host), 0, TEXT_HOST }, \
     { "is_greenlet", NULL, "a greenlet, which has a stack of its own in a thread", COLUMN_BOOL, OF_THREAD, \
       offsetof(struct named_thread, is_greenlet), 1, 0 }
+
+
+/* Those of a row's `spent`. prefix: of their names; of: what they are a part of. */
+#define COLUMN_OF_SPENT(row_type, prefix, field, about) \
+    { prefix #field, "ns", about, COLUMN_INT64, OF_ROW, offsetof(row_type, spent.field), 0, 0 }
+#define COLUMNS_OF_SPENT(row_type, prefix, of) \
+    COLUMN_OF_SPENT(row_type, prefix, known_ns, "how much of " of " was sampled; null, as the next four, if none was"), \
+    COLUMN_OF_SPENT(row_type, prefix, ran_ns, "... in which its thread was on a processor"), \
+    COLUMN_OF_SPENT(row_type, prefix, queued_ns, "... in which it could have run, but had no processor"), \
+    COLUMN_OF_SPENT(row_type, prefix, waited_ns, "... in which it could not run"), \
+    COLUMN_OF_SPENT(row_type, prefix, held_gil_ns, "... in which it held the GIL, whatever else it did")
 
 #endif

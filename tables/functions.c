@@ -9,6 +9,7 @@ struct function_row {
     uint64_t calls, primitive_calls;
     uint64_t total_ns, self_ns, mean_ns, p50_ns, p99_ns, max_ns;
     uint64_t flows, running_ns, suspended_ns;
+    struct row_spent spent;
     uint32_t is_estimated;
 };
 
@@ -38,6 +39,7 @@ static const struct column function_columns[] = {
     FUNCTION_COLUMN(suspended_ns, "ns", "time between their slices; null for other functions"),
     { "is_estimated", NULL, "the calls were not recorded, as the function was muted", COLUMN_BOOL, OF_ROW,
       offsetof(struct function_row, is_estimated), 1, 0 },
+    COLUMNS_OF_SPENT(struct function_row, "self_", "`self_ns`"),
 };
 
 static uint32_t name_call_function(struct names *names, const struct call_function *function)
@@ -63,7 +65,7 @@ static int add_function_row(struct functions_table *functions, const struct prof
         .flows = is_continuable ? function->n_frames : COLUMN_NULL,
         .running_ns = is_continuable ? line->sum_ns : COLUMN_NULL,
         .suspended_ns = is_continuable ? function->suspended_ns : COLUMN_NULL,
-        .is_estimated = function->type == CALL_ESTIMATED };
+        .spent = row_spent_of(&line->self_spent), .is_estimated = function->type == CALL_ESTIMATED };
     return 0;
 }
 

@@ -12,10 +12,12 @@ struct slice_row {
     uint32_t depth;
     uint32_t flags;                     /* enum slice_flag */
     struct row_string values;
+    struct row_spent spent;
 };
 
 /* How much time the slices took that have ended at each depth of a thread, and whose parent has not. */
 struct thread_levels {
+    uint32_t sampled;                   /* as in struct sink_thread */
     uint64_t *inside_ns;                /* by depth; owned */
     size_t capacity;
 };
@@ -25,6 +27,8 @@ struct slices_table {
     struct sink sink;
     struct thread_levels *threads;      /* by number, of the present process; owned */
     size_t thread_capacity;
+    const struct samples *samples;      /* as in struct sink_process, like the next */
+    uint64_t zero_ns;
 };
 
 static const struct column slice_columns[] = {
@@ -49,6 +53,7 @@ static const struct column slice_columns[] = {
     COLUMN_OF_FLAG("inexact", SLICE_INEXACT, "its begin or end may be wrong by more than 1 us"),
     { "values_json", NULL, "what the program gave it, a JSON object; null if that is nothing", COLUMN_STRING, OF_ROW,
       offsetof(struct slice_row, values), 0, 0 },
+    COLUMNS_OF_SPENT(struct slice_row, "", "`dur_ns`"),
 };
 
 static void forget_levels(struct slices_table *slices)
@@ -69,6 +74,8 @@ static void begin_slices_process(struct sink *sink, const struct sink_process *p
 {
     struct slices_table *slices = slices_of(sink);
     forget_levels(slices);
+    slices->samples = process->samples;
+    slices->zero_ns = process->zero_ns;
     names_process(&slices->table.names, process);
 }
 
@@ -78,6 +85,8 @@ static void begin_slices_thread(struct sink *sink, const struct sink_thread *thr
     names_thread(&slices->table.names, thread);
     if (pnr_array_reserve_number(&slices->threads, &slices->thread_capacity, thread->thread) < 0)
         sink->is_broken = true;
+    else
+        slices->threads[thread->thread].sampled = thread->sampled;
 }
 
 /* Makes space for the time at that depth and at the next one. Returns 0, or -1 when out of memory. */
@@ -122,6 +131,15 @@ static struct row_string add_values(struct slices_table *slices, const struct sl
     return batch_add_string(batch, to);
 }
 
+static struct row_spent find_spent(const struct slices_table *slices, const struct slice *slice)
+{
+    struct spent_time spent = { .known_ns = 0 };
+    if (slices->samples)
+        spent = samples_spent(slices->samples, slices->threads[slice->thread].sampled, slices->zero_ns + slice->begin_ns,
+                              slices->zero_ns + slice->end_ns);
+    return row_spent_of(&spent);
+}
+
 static void add_slice_row(struct sink *sink, const struct slice *slice)
 {
     struct slices_table *slices = slices_of(sink);
@@ -135,7 +153,7 @@ static void add_slice_row(struct sink *sink, const struct slice *slice)
     if (row)
         *row = (struct slice_row){ { function, names_find_thread(names, slice->thread) }, slice->begin_ns, dur_ns,
                                    dur_ns > inside_ns ? dur_ns - inside_ns : 0, slice->depth, slice->flags,
-                                   values };
+                                   values, find_spent(slices, slice) };
 }
 
 static struct table *make_slices(void)

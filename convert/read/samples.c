@@ -7,6 +7,7 @@
 
 #define N_RECENT (PNR_SPENT_SINCE_MAX + 1)
 #define MEMORY_MAX (1 << 20)
+#define CHANGES_MAX (1 << 16)           /* of a thread before a sample; of more it is only known that there are */
 
 /* ---- curves ---- */
 
@@ -123,6 +124,7 @@ void samples_clear(struct samples *samples)
     free(samples->known.points);
     free(samples->memory);
     free(samples->recent);
+    free(samples->changes);
     *samples = (struct samples){ .exists = false };
 }
 
@@ -139,6 +141,7 @@ void samples_begin_block(struct samples *samples, bool continues)
     if (continues)
         return;
     samples->n_recent = 0;
+    samples->n_changes = 0;
     samples->holder = 0;
 }
 
@@ -208,6 +211,70 @@ static void raise_queued(struct samples *samples, struct sampled_thread *thread,
     thread->carried_ns = amount > filled ? amount - filled : 0;
 }
 
+/* ---- the schedule ---- */
+
+static void add_change(struct samples *samples, uint32_t thread, struct schedule_change change)
+{
+    samples->changed = thread;
+    if (samples->n_changes == CHANGES_MAX)
+        samples->changes[CHANGES_MAX - 1].what = PNR_SCHEDULE_MISSING;
+    else if (pnr_array_reserve(&samples->changes, &samples->changes_capacity, samples->n_changes + 1) < 0)
+        samples->is_out_of_memory = true;
+    else
+        samples->changes[samples->n_changes++] = change;
+}
+
+/* True when the changes say when the thread ran. */
+static bool is_schedule_whole(const struct samples *samples)
+{
+    for (size_t i = 0; i < samples->n_changes; i++)
+        if (samples->changes[i].what == PNR_SCHEDULE_MISSING)
+            return false;
+    return samples->n_changes > 0;
+}
+
+/* Lets the thread run whenever its changes say so between two moments, the second of which is the sample's. Before the
+ * first change it did what that one ended, and after the last one it did what that one began. */
+static void raise_scheduled(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to)
+{
+    bool runs = samples->changes[0].what != PNR_SCHEDULE_RUNS;
+    for (size_t i = 0; i < samples->n_changes; i++) {
+        uint64_t before_ns = samples->changes[i].before_ns, at = to > before_ns ? to - before_ns : 0;
+        if (runs && at > from)
+            raise_curve(samples, &thread->curves[SAMPLES_RAN], from, at, at - from);
+        from = at > from ? at : from;
+        runs = samples->changes[i].what == PNR_SCHEDULE_RUNS;
+    }
+    if (runs)
+        raise_curve(samples, &thread->curves[SAMPLES_RAN], from, to, to - from);
+}
+
+/* Adds what a thread ran, `amount` nanoseconds by its clock. */
+static void raise_ran(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to,
+                      uint64_t amount)
+{
+    bool is_whole = is_schedule_whole(samples);
+    thread->is_exact |= is_whole;
+    samples->n_exact += is_whole;
+    samples->n_inexact += !is_whole && samples->n_changes;
+    if (is_whole)
+        raise_scheduled(samples, thread, from, to);
+    else
+        raise_curve(samples, &thread->curves[SAMPLES_RAN], from, to, amount);
+}
+
+/* Counts changes that are not before a RAN of their thread. */
+static void count_stray_changes(struct samples *samples, unsigned kind, uint32_t thread)
+{
+    bool continues = (kind == PNR_SCHEDULE || kind == PNR_RAN) && thread == samples->changed;
+    if (continues)
+        return;
+    samples->n_unknown += samples->n_changes;
+    samples->n_changes = 0;
+}
+
+/* ---- records ---- */
+
 static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record record, enum samples_what what)
 {
     uint64_t frame = pnr_record_frame(record);
@@ -220,7 +287,7 @@ static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record re
     if (!thread)
         return;
     if (what == SAMPLES_RAN)
-        raise_curve(samples, &thread->curves[SAMPLES_RAN], from, ns, pnr_spent_ns(frame));
+        raise_ran(samples, thread, from, ns, pnr_spent_ns(frame));
     else
         raise_queued(samples, thread, from, ns, pnr_spent_ns(frame));
 }
@@ -245,16 +312,23 @@ void samples_add(struct samples *samples, uint64_t ns, struct pnr_record record,
     bool is_spent = kind == PNR_RAN || kind == PNR_QUEUED;
     if (samples->is_out_of_memory)
         return;
+    count_stray_changes(samples, kind, pnr_record_function(record));
     samples->n_backwards += ns < samples->latest_ns;
     ns = samples->latest_ns = ns > samples->latest_ns ? ns : samples->latest_ns;
-    if (!pnr_kind_is_of_samples(kind) || (is_spent && !is_thread))
+    if (!pnr_kind_is_of_samples(kind) || ((is_spent || kind == PNR_SCHEDULE) && !is_thread))
         samples->n_unknown++;
+    else if (kind == PNR_SCHEDULE)
+        add_change(samples, pnr_record_function(record),
+                   (struct schedule_change){ pnr_schedule_before_ns(pnr_record_frame(record)),
+                                             pnr_schedule_what(pnr_record_frame(record)) });
     else if (kind == PNR_SAMPLE)
         add_look(samples, ns, pnr_record_frame(record) == PNR_GIL_HELD && is_thread ? pnr_record_function(record) : 0);
     else if (is_spent)
         add_spent(samples, ns, record, kind == PNR_RAN ? SAMPLES_RAN : SAMPLES_QUEUED);
     else
         add_memory(samples, ns, record);
+    if (kind == PNR_RAN)
+        samples->n_changes = 0;
 }
 
 /* ---- what was spent ---- */
@@ -296,6 +370,18 @@ uint64_t samples_next_bend(const struct samples *samples, uint32_t thread, uint6
         first = point < first ? point : first;
     }
     return first;
+}
+
+bool samples_are_exact(const struct samples *samples, uint32_t thread)
+{
+    const struct sampled_thread *slot = pnr_table_find(&samples->threads, thread);
+    return slot && slot->is_exact;
+}
+
+uint64_t samples_next_ran_bend(const struct samples *samples, uint32_t thread, uint64_t ns)
+{
+    const struct sampled_thread *slot = pnr_table_find(&samples->threads, thread);
+    return slot ? next_point(&slot->curves[SAMPLES_RAN], ns) : UINT64_MAX;
 }
 
 uint64_t samples_next_change(const struct samples *samples, uint32_t thread, uint64_t ns)

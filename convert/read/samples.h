@@ -5,6 +5,7 @@
  *     10 SAMPLE, 20 SAMPLE, RAN 1: 6 since 1 sample       from (10, 0) to (20, 6)
  *     30 SAMPLE                                           level up to 30
  *     40 SAMPLE, RAN 1: 10 since 1 sample                 from (30, 6) to (40, 16)
+ *     50 SAMPLE, SCHEDULE 1: 7 before it waits, RAN 1: 3  from (40, 16) to (43, 19), and level up to 50
  *
  *     samples_init()
  *     for each block: samples_begin_block(), samples_add() for its records
@@ -41,6 +42,13 @@ struct sampled_thread {
     uint64_t number;                    /* the key */
     struct curve curves[SAMPLES_WHATS];
     uint64_t carried_ns;                /* that it queued, and is not in its curve yet */
+    bool is_exact;                      /* when it ran comes from changes of its schedule, as far as none is missing */
+};
+
+/* When a thread got or lost a processor, before the sample that is being read. */
+struct schedule_change {
+    uint32_t before_ns;
+    enum pnr_schedule what;
 };
 
 struct sampled_memory {
@@ -56,6 +64,10 @@ struct samples {
     size_t n_memory, memory_capacity;
     uint64_t *recent;                   /* when the last samples were, PNR_SPENT_SINCE_MAX + 1 of them: a ring; owned */
     uint64_t n_recent;                  /* since the last hole, or pause */
+    struct schedule_change *changes;    /* of the thread `changed`, before its RAN; in the order of time; owned */
+    size_t n_changes, changes_capacity;
+    uint32_t changed;
+    uint64_t n_exact, n_inexact;        /* times in which threads ran that have all changes, or not all */
     uint32_t holder;                    /* who held the GIL at the last sample; 0: nobody, or not known */
     size_t n_points, max_points;        /* beyond those, curves are thinned */
     uint64_t n_samples;
@@ -82,11 +94,24 @@ uint64_t samples_next_change(const struct samples *samples, uint32_t thread, uin
  * that is known; UINT64_MAX: there is none. */
 uint64_t samples_next_bend(const struct samples *samples, uint32_t thread, uint64_t ns);
 
+/* True when it is known at which moments the thread ran, as far as no change of its schedule is missing. */
+bool samples_are_exact(const struct samples *samples, uint32_t thread);
+
+/* Returns the first moment after ns at which the rate changes at which the thread runs; UINT64_MAX: there is none. */
+uint64_t samples_next_ran_bend(const struct samples *samples, uint32_t thread, uint64_t ns);
+
 /* What was spent between two moments. */
 struct spent_time {
     uint64_t known_ns;                  /* for so long it is known */
     uint64_t ns[SAMPLES_WHATS];
 };
+
+/* For how long neither; a thread that waits cannot run. */
+static inline uint64_t spent_waited_ns(const struct spent_time *spent)
+{
+    uint64_t others = spent->ns[SAMPLES_RAN] + spent->ns[SAMPLES_QUEUED];
+    return spent->known_ns > others ? spent->known_ns - others : 0;
+}
 
 /* thread: its number in the capture. */
 struct spent_time samples_spent(const struct samples *samples, uint32_t thread, uint64_t from_ns, uint64_t to_ns);

@@ -44,12 +44,23 @@ static void set_text(struct flows *flows, struct pnr_string *text, struct pnr_st
     *text = (struct pnr_string){ copy, copy ? bytes.size : 0 };
 }
 
+/* Sets a name, unless too much is kept by then. */
+static void set_name(struct flows *flows, struct pnr_string *name, struct pnr_string bytes)
+{
+    if (remarks_account(&flows->remarks, name->size, bytes.size))
+        set_text(flows, name, bytes);
+}
+
+static void free_name(struct flows *flows, struct task_name *name)
+{
+    set_name(flows, &name->reported, (struct pnr_string){ NULL, 0 });
+    set_name(flows, &name->latest, (struct pnr_string){ NULL, 0 });
+}
+
 static void clear_names(struct flows *flows)
 {
-    for (struct task_name *name = NULL; (name = pnr_table_next(&flows->names, name));) {
-        free((char *)name->reported.bytes);
-        free((char *)name->latest.bytes);
-    }
+    for (struct task_name *name = NULL; (name = pnr_table_next(&flows->names, name));)
+        free_name(flows, name);
     pnr_table_clear(&flows->names);
     set_text(flows, &flows->awaited_task, (struct pnr_string){ NULL, 0 });
 }
@@ -109,7 +120,7 @@ static void emit_task(struct flows *flows, const struct flow *flow, enum task_ph
                                 .phase = phase, .flags = flags };
     struct task_name *name = flows->has_names ? pnr_table_find(&flows->names, flow->frame) : NULL;
     if (name && phase == TASK_BEGIN)
-        set_text(flows, &name->reported, name->latest);
+        set_name(flows, &name->reported, name->latest);
     if (name && (phase == TASK_BEGIN || phase == TASK_END))
         event.name = name->reported;
     if (name && phase == TASK_END && !same_text(name->reported, name->latest))
@@ -176,8 +187,7 @@ static __attribute__((noinline)) void end_task(struct flows *flows, struct flow 
     struct task_name *name = flows->has_names ? pnr_table_find(&flows->names, flow->frame) : NULL;
     if (!name)
         return;
-    free((char *)name->reported.bytes);
-    free((char *)name->latest.bytes);
+    free_name(flows, name);
     pnr_table_remove(&flows->names, name);
 }
 
@@ -455,7 +465,7 @@ void flows_describe_task(struct flows *flows, uint32_t function, uint64_t frame,
         struct task_name *name;
         if (is_text && same_text(key, (struct pnr_string){ "name", 4 })) {
             if ((name = pnr_table_add(&flows->names, frame)))
-                set_text(flows, &name->latest, value.text);
+                set_name(flows, &name->latest, value.text);
             flows->is_out_of_memory |= !name;
         } else if (is_text && same_text(key, (struct pnr_string){ "task", 4 })) {
             set_text(flows, &flows->awaited_task, value.text);

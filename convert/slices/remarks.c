@@ -73,20 +73,27 @@ bool remarks_are_readable(const struct pnr_values *values)
     return found == 0;
 }
 
+bool remarks_account(struct remarks *remarks, size_t n_before, size_t n)
+{
+    if (remarks->n_bytes - n_before + n > REMARKS_MAX_BYTES) {
+        remarks->n_overflowed++;
+        return false;
+    }
+    remarks->n_bytes += n - n_before;
+    return true;
+}
+
 /* Takes memory for values of this size, besides what is kept. Returns NULL when that would be too much, or out of memory. */
 static struct kept_values *allocate_kept(struct remarks *remarks, struct kept_values *kept, size_t n_bytes)
 {
     size_t n_before = kept ? kept->size : 0, size = sizeof *kept + n_bytes;
-    if (remarks->n_bytes - n_before + size > REMARKS_MAX_BYTES) {
-        remarks->n_overflowed++;
+    if (!remarks_account(remarks, n_before, size))
         return NULL;
-    }
     struct kept_values *grown = realloc(kept, size);
     if (!grown) {
         remarks->is_out_of_memory = true;
         return NULL;
     }
-    remarks->n_bytes += size - n_before;
     grown->size = size;
     grown->values.bytes = grown->bytes;
     return grown;
@@ -139,8 +146,7 @@ void remarks_release(struct remarks *remarks, struct kept_values *kept)
 
 void remarks_suspend(struct remarks *remarks, uint64_t frame, uint32_t label, struct kept_values *kept)
 {
-    if (remarks->n_bytes + sizeof(struct suspended_frame) > REMARKS_MAX_BYTES) {
-        remarks->n_overflowed++;
+    if (!remarks_account(remarks, 0, sizeof(struct suspended_frame))) {
         remarks_release(remarks, kept);
         return;
     }
@@ -151,7 +157,6 @@ void remarks_suspend(struct remarks *remarks, uint64_t frame, uint32_t label, st
         return;
     }
     slot->spans[slot->n++] = (struct suspended_span){ label, kept };
-    remarks->n_bytes += sizeof *slot;
 }
 
 bool remarks_resume(struct remarks *remarks, uint64_t frame, uint32_t *label, struct kept_values **kept)

@@ -35,8 +35,8 @@ struct kept_values {
 struct remarks {
     struct pnr_table suspended;         /* of struct suspended_frame, by frame identity */
     struct pnr_table flows;             /* of struct remark_flow, by a hash of the identity */
-    size_t n_bytes;                     /* of the values that are kept, and the suspended spans */
-    uint64_t n_overflowed;              /* values, spans and flows that were not kept; of the present process */
+    size_t n_bytes;                     /* of the values that are kept, the suspended spans, and the names of tasks */
+    uint64_t n_overflowed;              /* values, spans, names and flows that were not kept; of the present process */
     bool is_out_of_memory;              /* sticks */
 };
 
@@ -56,6 +56,10 @@ uint32_t remarks_read_values(const struct pnr_record *records, uint32_t n, struc
 
 /* Returns whether all of the values can be read. */
 bool remarks_are_readable(const struct pnr_values *values);
+
+/* Counts n bytes that are kept instead of n_before. Returns false, and counts one more that is not kept, if they are too
+ * many. */
+bool remarks_account(struct remarks *remarks, size_t n_before, size_t n);
 
 /* Keeps values, for one user. Returns NULL when there are none, or too many are kept. */
 struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values);

@@ -442,15 +442,21 @@ size_t call_tree_name_size(const struct call_function *function)
     return (size_t)function->symbol.module.size + 2 + function->symbol.name.size;
 }
 
+/* A string of 0 bytes may have none. */
+static char *put_name_part(char *to, struct pnr_string part)
+{
+    if (part.size)
+        memcpy(to, part.bytes, part.size);
+    return to + part.size;
+}
+
 char *call_tree_put_name(char *to, const struct call_function *function)
 {
     const struct symbol *symbol = &function->symbol;
     if (function->type == CALL_ESTIMATED)
         *to++ = '~';
-    memcpy(to, symbol->module.bytes, symbol->module.size);
-    to += symbol->module.size;
+    to = put_name_part(to, symbol->module);
     if (symbol->module.size && symbol->name.size)
         *to++ = '.';
-    memcpy(to, symbol->name.bytes, symbol->name.size);
-    return to + symbol->name.size;
+    return put_name_part(to, symbol->name);
 }

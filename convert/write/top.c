@@ -48,17 +48,11 @@ uint64_t top_percentile(const struct profile_line *line, const struct call_funct
     return ns < line->max_ns ? ns : line->max_ns;
 }
 
-static uint64_t waited_ns(const struct spent_time *spent)
-{
-    uint64_t others = spent->ns[SAMPLES_RAN] + spent->ns[SAMPLES_QUEUED];
-    return spent->known_ns > others ? spent->known_ns - others : 0;
-}
-
 static void put_json_spent(struct writer *writer, const char *key, const struct spent_time *spent)
 {
     writer_format(writer, "%s\":{\"known_ns\":%" PRIu64 ",\"ran_ns\":%" PRIu64 ",\"queued_ns\":%" PRIu64
                   ",\"waited_ns\":%" PRIu64 ",\"held_gil_ns\":%" PRIu64 "}", key, spent->known_ns,
-                  spent->ns[SAMPLES_RAN], spent->ns[SAMPLES_QUEUED], waited_ns(spent), spent->ns[SAMPLES_HELD]);
+                  spent->ns[SAMPLES_RAN], spent->ns[SAMPLES_QUEUED], spent_waited_ns(spent), spent->ns[SAMPLES_HELD]);
 }
 
 int top_put_function(struct writer *writer, const struct call_tree *tree, const struct profile_line *line)
@@ -141,7 +135,7 @@ static void format_shares(top_cell row[N_COLUMNS], const struct spent_time *spen
         return;
     format_share(row[RAN], spent->ns[SAMPLES_RAN], spent);
     format_share(row[QUEUED], spent->ns[SAMPLES_QUEUED], spent);
-    format_share(row[WAITED], waited_ns(spent), spent);
+    format_share(row[WAITED], spent_waited_ns(spent), spent);
     format_share(row[HELD], spent->ns[SAMPLES_HELD], spent);
 }
 

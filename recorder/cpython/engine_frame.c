@@ -45,6 +45,7 @@
 #include "arguments.h"
 #include "call_inlining.h"
 #include "engine.h"
+#include "exceptions.h"
 #include "lives.h"
 #include "task_names.h"
 
@@ -401,6 +402,22 @@ static __attribute__((noinline)) void append_task(PyThreadState *ts, const cpyth
         rec_threads_append_values(thread, PNR_TASK, (uint32_t)tag, &values, rec_threads_innermost(ts), leaving);
 }
 
+/* Adds the exception with which the frame is left next, if it was raised there. f: NULL for a plain frame. */
+static __attribute__((noinline)) void append_raised(PyThreadState *ts, const cpython_frame *f, uint64_t tag)
+{
+#if PY_VERSION_HEX < 0x030C0000         /* from there on sys.monitoring reports exceptions */
+    const struct rec_open_frame leaving = { f ? rec_frame_identity(f) : 0, (uint32_t)tag };
+    if (!rec_exceptions_begin_at_exit(ts) || !rec_tag_is_full(tag))
+        return;
+    rec_threads_notice_fork();
+    struct rec_thread *thread = rec_tag_is_current(tag) && rec_state_is(REC_RECORDING) ? slow_path(ts, NULL, leaving) : NULL;
+    if (thread)
+        rec_exceptions_add_at_exit(ts, thread, leaving);
+#else
+    (void)ts, (void)f, (void)tag;
+#endif
+}
+
 /* Appends the exit record of a frame. One that was entered in an earlier recording is an unhooked frame of this one,
  * so that its exit is never fast: a fast tag is a current one. */
 static inline __attribute__((always_inline)) void leave_frame(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
@@ -464,6 +481,8 @@ static void append_result(PyThreadState *ts, const cpython_frame *f, PyObject *r
     enum pnr_kind exit;
     if (!result && retract_entry(ts, tag))
         return;
+    if (!result)
+        append_raised(ts, f, tag);
     if (result)
         exit = !f ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
     else

@@ -7,15 +7,55 @@
 #include "remarks.h"
 #include "tool.h"
 
+#define MAX_ARGUMENTS 4                 /* of an exception that are recorded */
+
 static struct {
     bool is_on;
 } exceptions;
 
 bool rec_exceptions_are_on(void) { return exceptions.is_on; }
 
-#if PY_VERSION_HEX >= 0x030C0000
+bool rec_exceptions_use_tool(void) { return exceptions.is_on && PY_VERSION_HEX >= 0x030C0000; }
 
-#define MAX_ARGUMENTS 4                 /* of an exception that are recorded */
+/* ---- instants ---- */
+
+/* Counts an instant that cannot be made, and clears the MemoryError. */
+static void lose_instant(void)
+{
+    PyErr_Clear();
+    rec_buffer_count_lost(NULL);
+}
+
+/* Returns the name of an instant, owned; NULL when out of memory: then it is counted. */
+static PyObject *name_instant(const char *what, const PyTypeObject *type)
+{
+    PyObject *name = PyUnicode_FromFormat("[%s %s]", what, type->tp_name);
+    if (!name)
+        lose_instant();
+    return name;
+}
+
+/* Returns the keys of an exception's arguments: their positions. NULL when out of memory: then an instant is counted. */
+static PyObject *const *argument_keys(void)
+{
+    static PyObject *keys[MAX_ARGUMENTS];       /* interned */
+    static const char *const texts[MAX_ARGUMENTS] = { "0", "1", "2", "3" };
+    for (int i = 0; i < MAX_ARGUMENTS; i++)
+        if (!keys[i] && !(keys[i] = PyUnicode_InternFromString(texts[i]))) {
+            lose_instant();
+            return NULL;
+        }
+    return keys;
+}
+
+/* Returns how many of an exception's arguments are recorded. args: what should be a tuple, or NULL. */
+static Py_ssize_t count_arguments(PyObject *args)
+{
+    Py_ssize_t n = args && PyTuple_CheckExact(args) ? PyTuple_GET_SIZE(args) : 0;
+    return n < MAX_ARGUMENTS ? n : MAX_ARGUMENTS;
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
 
 /* ---- what an event means ---- */
 
@@ -45,36 +85,13 @@ static bool is_recorded_code(const PyCodeObject *code)
 
 /* ---- records ---- */
 
-/* Counts an instant that cannot be made, and clears the MemoryError. */
-static void lose_instant(void)
-{
-    PyErr_Clear();
-    rec_buffer_count_lost(NULL);
-}
-
-/* Returns the name of an instant, owned; NULL when out of memory: then it is counted. */
-static PyObject *name_instant(const char *what, PyObject *exception)
-{
-    PyObject *name = PyUnicode_FromFormat("[%s %s]", what, Py_TYPE(exception)->tp_name);
-    if (!name)
-        lose_instant();
-    return name;
-}
-
 /* Adds an instant with the exception's arguments, as far as they are plain values, by their position. */
 static void add_raised(PyObject *exception)
 {
-    static PyObject *keys[MAX_ARGUMENTS];       /* interned */
-    static const char *const texts[MAX_ARGUMENTS] = { "0", "1", "2", "3" };
     PyObject *args = ((PyBaseExceptionObject *)exception)->args;        /* borrowed */
-    Py_ssize_t n = args && PyTuple_CheckExact(args) ? PyTuple_GET_SIZE(args) : 0;
-    for (int i = 0; i < MAX_ARGUMENTS; i++)
-        if (!keys[i] && !(keys[i] = PyUnicode_InternFromString(texts[i]))) {
-            lose_instant();
-            return;
-        }
-    n = n < MAX_ARGUMENTS ? n : MAX_ARGUMENTS;
-    PyObject *name = name_instant("raised", exception);
+    PyObject *const *keys = argument_keys();
+    PyObject *name = keys ? name_instant("raised", Py_TYPE(exception)) : NULL;
+    Py_ssize_t n = count_arguments(args);
     if (name)
         rec_remarks_add_instant(name, n ? &PyTuple_GET_ITEM(args, 0) : NULL, keys, n);
     Py_XDECREF(name);
@@ -84,9 +101,9 @@ static void add_raised(PyObject *exception)
  * such as one for another type. */
 static void add_handled(PyObject *exception, bool is_reraised)
 {
-    PyObject *handled = name_instant("handled", exception);
+    PyObject *handled = name_instant("handled", Py_TYPE(exception));
     bool is_retracted = is_reraised && handled && rec_remarks_retract(handled);
-    PyObject *name = is_reraised && !is_retracted ? name_instant("raised again", exception) : NULL;
+    PyObject *name = is_reraised && !is_retracted ? name_instant("raised again", Py_TYPE(exception)) : NULL;
     if (is_reraised ? name : handled)
         rec_remarks_add_instant(is_reraised ? name : handled, NULL, NULL, 0);
     Py_XDECREF(name);
@@ -170,15 +187,45 @@ void rec_exceptions_look(void)
 
 #else
 
-int rec_exceptions_enter(enum rec_enter why)
+/* CPython reports exceptions to trace functions only, which slow down each line. What the hook sees are those that leave a
+ * frame. By then CPython has put the frame in front of the exception's traceback (Python/ceval.c, at `error`), so that the
+ * only frame of a traceback is the one in which the exception was raised. */
+bool rec_exceptions_begin_at_exit(const PyThreadState *ts)
 {
-    if (why != REC_ENTER_START)
-        return 0;
-    PyErr_SetString(PyExc_ValueError, "panopticon: exceptions are recorded from CPython 3.12 on");
-    return -1;
+    const PyTracebackObject *traceback = (PyTracebackObject *)ts->curexc_traceback;
+    return exceptions.is_on && ts->curexc_type && traceback && !traceback->tb_next;
 }
 
-void rec_exceptions_leave(enum rec_leave why) { (void)why; }
+/* An exception that C code has raised is not made yet: its value is the only argument, or a tuple of them, or None
+ * (_PyErr_NormalizeException). */
+void rec_exceptions_add_at_exit(PyThreadState *ts, struct rec_thread *thread, struct rec_open_frame leaving)
+{
+    PyObject *type, *value, *traceback;         /* owned */
+    PyErr_Fetch(&type, &value, &traceback);
+    bool is_made = value && PyExceptionInstance_Check(value);
+    PyObject *args = is_made ? ((PyBaseExceptionObject *)value)->args : value;          /* borrowed */
+    bool is_single = !is_made && args && args != Py_None && !PyTuple_Check(args);
+    Py_ssize_t n = is_single ? 1 : count_arguments(args);
+    PyObject *const *keys = argument_keys();
+    PyObject *name = keys ? name_instant("raised", (PyTypeObject *)type) : NULL;
+    if (name)
+        rec_remarks_add_instant_at_exit(ts, thread, name, is_single ? &args : n ? &PyTuple_GET_ITEM(args, 0) : NULL, keys,
+                                        n, &leaving);
+    Py_XDECREF(name);
+    PyErr_Restore(type, value, traceback);
+}
+
+int rec_exceptions_enter(enum rec_enter why)
+{
+    exceptions.is_on |= why == REC_ENTER_START;
+    return 0;
+}
+
+void rec_exceptions_leave(enum rec_leave why)
+{
+    exceptions.is_on &= why == REC_LEAVE_PAUSE;
+}
+
 void rec_exceptions_look(void) { }
 
 #endif

@@ -165,7 +165,7 @@ static void look_soon(void)
     static uint64_t looked_ns;
     uint64_t now = rec_clock_monotonic_ns();
     if (now - looked_ns < LOOK_NS || !rec_state_is(REC_RECORDING) || cpython_is_finalizing() ||
-        !(recording.engine->needs_look() || rec_c_calls_are_on() || rec_exceptions_are_on()))
+        !(recording.engine->needs_look() || rec_c_calls_are_on() || rec_exceptions_use_tool()))
         return;
     looked_ns = now;
     Py_AddPendingCall(call_look, NULL);
@@ -185,7 +185,7 @@ static int set_collections(void)
 static int set_c_calls(void)
 {
     bool is_wanted = rec_captures_wanted().c_calls;
-    bool shares_tool = recording.engine != rec_engine_frame || rec_exceptions_are_on();
+    bool shares_tool = recording.engine != rec_engine_frame || rec_exceptions_use_tool();
     if (is_wanted == rec_c_calls_are_on() || (!is_wanted && shares_tool))
         return 0;
     if (!is_wanted)

@@ -136,15 +136,28 @@ static void add_named_value(PyObject *name, PyObject *object)
 
 /* ---- records ---- */
 
-/* Begins a remark: brings the thread to the present. Returns NULL when nothing is recorded. */
-static struct rec_thread *begin_remark(PyThreadState *ts)
+/* Brings the thread to the present. Returns NULL when nothing is recorded. */
+static struct rec_thread *find_present_thread(PyThreadState *ts)
 {
     struct rec_thread *thread = rec_threads_bring_to_present(ts);
-    if (!thread || !rec_state_is(REC_RECORDING) || !remarks.labels)
-        return NULL;
+    return thread && rec_state_is(REC_RECORDING) && remarks.labels ? thread : NULL;
+}
+
+/* Appends a remark of this name, with the values of n keys. inner: as for rec_threads_append_values. Returns false when the
+ * name has no label. */
+static bool append_remark(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind, PyObject *name,
+                          PyObject *const *values, PyObject *const *keys, Py_ssize_t n, struct rec_open_frame inner)
+{
     renew_labels();
     remarks.values.size = remarks.values.n_left_out = 0;
-    return thread;
+    uint32_t label = find_label(name);
+    if (!label && (label = further_label()))
+        add_value(0, (struct pnr_string){ "name", 4 }, name);
+    for (Py_ssize_t i = 0; label && i < n; i++)
+        add_named_value(keys[i], values[i]);
+    if (label)
+        rec_threads_append_values(thread, kind, label, &remarks.values, rec_threads_innermost(ts), inner);
+    return label != 0;
 }
 
 /* Makes a remark of this name, with the values of n keys. Keeps the exception that is set. Returns false when nothing is
@@ -155,16 +168,10 @@ static bool make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *val
     PyThreadState *ts = PyThreadState_Get();
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    struct rec_thread *thread = begin_remark(ts);
-    uint32_t label = thread ? find_label(name) : 0;
-    if (thread && !label && (label = further_label()))
-        add_value(0, (struct pnr_string){ "name", 4 }, name);
-    for (Py_ssize_t i = 0; label && i < n; i++)
-        add_named_value(keys[i], values[i]);
-    if (label)
-        rec_threads_append_values(thread, kind, label, &remarks.values, rec_threads_innermost(ts), rec_no_frame);
+    struct rec_thread *thread = find_present_thread(ts);
+    bool is_made = thread && append_remark(ts, thread, kind, name, values, keys, n, rec_no_frame);
     PyErr_Restore(type, value, traceback);
-    return label != 0;
+    return is_made;
 }
 
 static inline bool may_record(void)
@@ -177,12 +184,21 @@ bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *
     return may_record() && make_remark(PNR_INSTANT, name, values, keys, n);
 }
 
+void rec_remarks_add_instant_at_exit(PyThreadState *ts, struct rec_thread *thread, PyObject *name,
+                                     PyObject *const *values, PyObject *const *keys, Py_ssize_t n,
+                                     const struct rec_open_frame *leaving)
+{
+    if (remarks.labels)
+        append_remark(ts, thread, PNR_INSTANT, name, values, keys, n, *leaving);
+}
+
 bool rec_remarks_retract(PyObject *name)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    struct rec_thread *thread = may_record() ? begin_remark(PyThreadState_Get()) : NULL;
+    struct rec_thread *thread = may_record() ? find_present_thread(PyThreadState_Get()) : NULL;
     struct rec_buffer *buffer = thread ? &thread->buffer : NULL;
+    renew_labels();
     uint32_t label = thread ? find_label(name) : 0;
     bool is_last = label && buffer->chunk >= 0 && buffer->next != buffer->first &&
                    rec_buffer_is_record(buffer->next[-1], PNR_INSTANT, 0, label);

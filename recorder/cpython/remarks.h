@@ -10,6 +10,9 @@
 
 #include <Python.h>
 
+struct rec_open_frame;
+struct rec_thread;
+
 /* The functions for the module's table of methods. */
 PyObject *rec_remarks_instant(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
 PyObject *rec_remarks_counter(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
@@ -18,6 +21,12 @@ PyObject *rec_remarks_flow(PyObject *self, PyObject *id);
 /* Makes an instant in this thread, as panopticon_rec.mark does, for the recorder's own code. name and keys: str. Keeps the
  * exception that is set. Returns false when nothing is recorded at this moment. */
 bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *const *keys, Py_ssize_t n);
+
+/* Makes an instant in a frame that has been left, before its exit record. thread: runs, and is at the present. leaving: the
+ * frame. Called without an exception. */
+void rec_remarks_add_instant_at_exit(PyThreadState *ts, struct rec_thread *thread, PyObject *name,
+                                     PyObject *const *values, PyObject *const *keys, Py_ssize_t n,
+                                     const struct rec_open_frame *leaving);
 
 /* Retracts the last record of this thread if it is an instant of this name without values. Returns whether it was. */
 bool rec_remarks_retract(PyObject *name);

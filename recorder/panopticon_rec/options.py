@@ -208,8 +208,8 @@ OPTIONS = (
     Option("c-calls", FLAG, False, EVENTS, "record calls of C functions, too",
            "They are named as in `builtins.print` and `list.append`."),
     Option("exceptions", FLAG, False, EVENTS, "record raised and handled exceptions",
-           "Each is an instant with the type of the exception, and its arguments as far as they are numbers or text. From "
-           "CPython 3.12 on."),
+           "Each is an instant with the type of the exception, and its arguments as far as they are numbers or text. On CPython "
+           "3.11 only those have one that leave the function in which they were raised."),
     Option("gc", FLAG, False, EVENTS, "record garbage collections",
            "Each is a slice of the thread that collects, with its generation and how many objects it found."),
     Option("task-names", FLAG, False, EVENTS, "record names of asyncio's tasks",

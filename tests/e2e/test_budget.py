@@ -29,7 +29,6 @@ HAS_BUDGETS = e2e.IS_KNOWN and "monitoring" in e2e.ENGINES
 needs_budgets = unittest.skipUnless(HAS_BUDGETS, "there are no budgets on this Python")
 ENDLESS = ("--max-overhead", "1000%")       # mutes nothing
 TOLERANCE_NS = 20_000                       # from the ticks of two clock samples to the clock's nanoseconds
-CHECKED_NS = 2_000                          # what two readers of a capture may differ by, as in tests/format
 TOO_BUSY = "this machine is too busy: a look at the stacks may wait longer than a slow call takes"
 KILLED_LINE = "did not end in order"        # of a process that a signal ended
 MISSING_ENTRY, MISSING_EXIT = "without a matching entry", "whose exit was not recorded"
@@ -63,7 +62,7 @@ class BudgetCase(e2e.EndToEnd):
     def check_again(self, capture):
         """The reader that shares no code with the converter makes the same slices and flows of a capture."""
         with open(self.path("examined.trace"), encoding="utf-8") as file:
-            problems = trace_checker.check(capture, file.read(), CHECKED_NS)
+            problems = trace_checker.check(capture, file.read(), trace_checker.REAL_CLOCK_NS)
         self.assertEqual(problems[:10] + ledger_checker.check(capture)[:10], [])
 
     def record_budget(self, text, *options, budget="1%", is_read=True):

@@ -110,6 +110,40 @@ PROGRAM = """
     print(json.dumps(wrote))
     """
 
+RUNS_AS_WITHOUT = """
+    import sys, traceback
+    class Hostile(Exception):
+        @property
+        def args(self): raise SystemExit(3)
+        def __getattribute__(self, name): raise SystemExit(4)
+    def hostile():
+        try: raise Hostile
+        except Hostile: pass
+    def deep(n):
+        return deep(n + 1)
+    def recursion():
+        try: deep(0)
+        except RecursionError as error: print(len(traceback.extract_tb(error.__traceback__)))
+    def strange():
+        class Text(str):
+            def __str__(self): raise SystemExit(5)
+            __repr__ = __hash__ = __str__
+            def __eq__(self, other): raise SystemExit(6)
+        error = ValueError(Text("x"), 10**40, b"x")
+        error.args += (Text("y"),)
+        try: raise error
+        except ValueError: print(len(error.args), sys.exc_info()[1] is error)
+        print(sys.getrefcount(error))
+    def many():
+        for i in range(5000):
+            Type = type(f"Type{i}", (Exception,), {})
+            try: raise Type(i)
+            except Type: pass
+    hostile(); recursion(); strange(); many()
+    print(sys.version_info < (3, 12) or sys.monitoring.get_tool(0), sys.exc_info())
+    raise LookupError("the end")
+    """
+
 
 def exceptions(trace):
     """[thread, innermost function of the program, name, values] of each, in the order of time."""
@@ -123,6 +157,17 @@ def exceptions(trace):
         name = min(around, key=lambda slice: slice["dur"])["name"].rpartition(".")[2] if around else None
         found.append([event["tid"], name, event["name"], event.get("args", {})])
     return found
+
+
+def first_values(trace):
+    """The first argument of each exception that was raised, in the slice of its function, in the order of time."""
+    with open(trace, encoding="utf-8") as file:
+        events = json.load(file)["traceEvents"]
+    slices = sorted((event["ts"], event["ts"] + event["dur"]) for event in events
+                    if event["ph"] == "X" and event["name"].endswith(".fails"))
+    raised = sorted((event["ts"], event["args"]["0"]) for event in events
+                    if event["ph"] == "i" and event["name"] == "[raised ValueError]")
+    return [value for (begin, end), (ts, value) in zip(slices, raised, strict=True) if begin <= ts <= end]
 
 
 def by_thread(found):
@@ -165,39 +210,7 @@ class Exceptions(e2e.EndToEnd):
     def test_the_program_runs_as_without(self):
         for engine in e2e.ENGINES:
             for more in (), ("--c-calls",), ("--gc",):
-                self.record_as_plain("""
-    import sys, traceback
-    class Hostile(Exception):
-        @property
-        def args(self): raise SystemExit(3)
-        def __getattribute__(self, name): raise SystemExit(4)
-    def hostile():
-        try: raise Hostile
-        except Hostile: pass
-    def deep(n):
-        return deep(n + 1)
-    def recursion():
-        try: deep(0)
-        except RecursionError as error: print(len(traceback.extract_tb(error.__traceback__)))
-    def strange():
-        class Text(str):
-            def __str__(self): raise SystemExit(5)
-            __repr__ = __hash__ = __str__
-            def __eq__(self, other): raise SystemExit(6)
-        error = ValueError(Text("x"), 10**40, b"x")
-        error.args += (Text("y"),)
-        try: raise error
-        except ValueError: print(len(error.args), sys.exc_info()[1] is error)
-        print(sys.getrefcount(error))
-    def many():
-        for i in range(5000):
-            Type = type(f"Type{i}", (Exception,), {})
-            try: raise Type(i)
-            except Type: pass
-    hostile(); recursion(); strange(); many()
-    print(sys.monitoring.get_tool(0), sys.exc_info())
-    raise LookupError("the end")
-    """, "--exceptions", "--engine", engine, *more)
+                self.record_as_plain(RUNS_AS_WITHOUT, "--exceptions", "--engine", engine, *more)
 
     def test_a_pause_and_regions(self):
         for engine in e2e.ENGINES:
@@ -298,12 +311,126 @@ class Exceptions(e2e.EndToEnd):
 
 
 @unittest.skipIf(e2e.VERSION >= (3, 12), "before CPython 3.12")
-class Refused(e2e.EndToEnd):
-    def test_cpython_3_11(self):
-        finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", "pass")], options=("-q", "--exceptions"))
-        self.assertEqual(finished.status, 2)
-        self.assertIn("exceptions are recorded from CPython 3.12 on", finished.err)
-        self.assertFalse(os.path.exists(self.path("run.pnr")))
+class LeavingExceptions(e2e.EndToEnd):
+    """On 3.11 the instants are of exceptions that leave the function in which they were raised."""
+
+    def raised(self, trace):
+        return [one for one in exceptions(trace) if "StopIteration" not in one[2]]
+
+    def test_each_is_in_the_function_that_raised_it(self):
+        for more in ({}, {"clock": "sparse"}, {"c_calls": True}, {"gc": True}, {"task_names": True}, {"results": "*"}):
+            with self.subTest(**more):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                wrote = json.loads(self.script(PROGRAM, json.dumps({"exceptions": True, **more})).out)
+                leaving = [one for one in wrote if one[1] == "deep"]        # all others are handled where they are raised
+                self.assertGreater(len(leaving), 30)
+                verified = e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")])
+                self.assertEqual(verified.status, 0, verified.err)
+                self.assertEqual(by_thread(self.raised(e2e.convert(self.path("run.pnr")))), by_thread(leaving))
+
+    def test_what_c_code_raises(self):
+        _, trace = self.record("""
+    import json, sys
+    def caught(function):
+        try: function()
+        except Exception: pass
+    def key(): {}["k"]
+    def key_of_two(): {}[1, 2]
+    def attribute(): key.nothing
+    def division(): 1 / 0
+    def number(): int("x")
+    def file(): open("/no/such")
+    def empty(): raise ValueError
+    def stop(): next(iter(()))
+    def none(): raise KeyError(None)
+    def generate():
+        yield
+    def thrown(): generate().throw(OSError(3))
+    def library(): json.loads("{")
+    for function in key, key_of_two, attribute, division, number, file, empty, stop, none, thrown, library:
+        caught(function)
+    sys.excepthook = lambda *exception: None
+    key()
+    """, options=("-q", "--exceptions", "--no-stdlib"), status=1)
+        del trace
+        no_file = [2, "No such file or directory"]
+        found = [[name, what, list(values.values())] for _, name, what, values in exceptions(self.path("run.trace"))]
+        self.assertEqual(found, [
+            ["key", "[raised KeyError]", ["k"]], ["key_of_two", "[raised KeyError]", ["<tuple>"]],
+            ["attribute", "[raised AttributeError]", ["'function' object has no attribute 'nothing'"]],
+            ["division", "[raised ZeroDivisionError]", ["division by zero"]],
+            ["number", "[raised ValueError]", ["invalid literal for int() with base 10: 'x'"]],
+            ["file", "[raised FileNotFoundError]", no_file], ["empty", "[raised ValueError]", []],
+            ["stop", "[raised StopIteration]", []], ["none", "[raised KeyError]", [None]],
+            ["generate", "[raised OSError]", [3]], ["key", "[raised KeyError]", ["k"]]])
+
+    def test_in_a_chunk_of_its_own(self):
+        """The instants come where chunks end, too: each is in the slice of its function."""
+        _, trace = self.record("""
+    def fails(n): raise ValueError(n)
+    def handles(n):
+        try: fails(n)
+        except ValueError: pass
+    for n in range(40000): handles(n)
+    """, options=("-q", "--exceptions", "--last", "1h"))
+        del trace
+        found = first_values(self.path("run.trace"))
+        self.assertEqual(found, list(range(40000)))
+        self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
+
+    def test_the_program_runs_as_without(self):
+        for more in (), ("--c-calls",), ("--gc",):
+            self.record_as_plain(RUNS_AS_WITHOUT, "--exceptions", *more)
+
+    def test_a_pause_and_a_region(self):
+        self.script("""
+    import panopticon_rec as rec
+    def fails(value): raise ValueError(value)
+    def handles(value):
+        try: fails(value)
+        except ValueError: pass
+    with rec.record("run.pnr"):
+        handles(1)
+        with rec.record("region.pnr", exceptions=True):
+            handles(2)
+            rec.pause()
+            handles(3)
+            rec.resume()
+            handles(4)
+    handles(6)
+    """)
+        found = [one[3]["0"] for one in self.raised(e2e.convert(self.path("region.pnr"))) if one[1] == "fails"]
+        self.assertEqual(sorted(found), [2, 4])
+
+    def test_children(self):
+        self.record("""
+    import os
+    def fails(value): raise ValueError(value)
+    def handles(value):
+        try: fails(value)
+        except ValueError: pass
+    handles(1)
+    pid = os.fork()
+    if not pid:
+        handles(2)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    handles(3)
+    """, options=("-q", "--exceptions"))
+        found = [one[3]["0"] for one in self.raised(self.path("run.trace")) if one[1] == "fails"]
+        self.assertEqual(sorted(found), [1, 2, 3])
+
+    def test_the_table(self):
+        self.record("""
+    def inner(): raise ValueError("x")
+    def outer():
+        try: inner()
+        except ValueError: pass
+    for _ in range(3): outer()
+    """, options=("-q", "--exceptions"))
+        text = e2e.run([e2e.CONVERT, "-q", "--top", "--exceptions", "--json", self.path("run.pnr")]).out
+        self.assertEqual(json.loads(text)["exceptions"], [
+            {"type": "ValueError", "raised_in": "__main__.inner", "handled_in": None, "count": 3}])
 
 
 if __name__ == "__main__":

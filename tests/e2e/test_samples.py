@@ -14,6 +14,7 @@ import e2e
 
 sys.path.append(os.path.join(os.path.dirname(__file__), os.pardir, "format"))
 import capture_reader                   # noqa: E402
+import trace_checker                    # noqa: E402
 
 # Each function is one whose truth is known; `measured` has for each: wall time, CPU time of its thread, in ns.
 MEASURES = """
@@ -34,6 +35,33 @@ MEASURES = """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             pass
+    """
+
+# A sample lies over several calls of each.
+ALTERNATES = MEASURES + """
+    @measure
+    def work(): until(0.003)
+
+    @measure
+    def nap(): time.sleep(0.003)
+
+    for i in range(100):
+        work()
+        nap()
+    print(json.dumps(measured))
+    """
+
+# Runs a command in a filter of system calls that kills a process which calls perf_event_open.
+FILTERED = """
+    import ctypes, os, platform, struct, sys
+    number = {"x86_64": 298, "aarch64": 241}[platform.machine()]
+    rows = (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7fff0000)
+    rows = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(rows)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+        sys.exit(77)
+    os.execv(sys.argv[1], sys.argv[1:])
     """
 
 WAITS = MEASURES + """
@@ -121,6 +149,90 @@ class Samples(e2e.EndToEnd):
         self.assertGreater(gil, 0.8 * total["spinner"]["known_ns"])
         fights = total["fighter"]           # two of them, side by side
         self.assertAlmostEqual(fights["held_gil_ns"] / fights["known_ns"], 0.5, delta=0.15)
+
+    def exactly(self, process):
+        """Skips where the kernel does not say when threads ran."""
+        self.assertRegex(process.properties["scheduling"], "^exact$|^sampled: perf_event_open: .|^sampled: a filter of system calls")
+        if process.properties["scheduling"] != "exact":
+            self.skipTest(process.properties["scheduling"])
+
+    def test_short_calls_have_their_own_share(self):
+        """By sums between two samples alone, each of the two functions would have run half of its time."""
+        measured, process = self.take(ALTERNATES, "--samples", "20ms")
+        self.exactly(process)
+        self.assertIn("\n  scheduling  exact\n", e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out)
+        spent = {name: line["sampled"]["total"] for name, line in self.top().items() if name in measured}
+        wall, cpu = measured["work"]
+        self.assertLess(spent["work"]["ran_ns"], 1.1 * wall + 10e6)
+        self.assertGreater(spent["work"]["ran_ns"], 0.8 * min(cpu, spent["work"]["known_ns"]))
+        self.assertLess(spent["nap"]["ran_ns"], 0.2 * measured["nap"][0])
+
+    def test_each_change(self):
+        """The curve of what a thread ran is down in each of its sleeps, and up after it: what the independent reader finds
+        is what the trace shows."""
+        found, process = self.take("""
+            import json, time
+            sleeps = []
+            for i in range(60):
+                begin = time.monotonic_ns()
+                time.sleep(0.005)
+                sleeps.append([begin, time.monotonic_ns()])
+                end = time.monotonic() + 0.002
+                while time.monotonic() < end: pass
+            print(json.dumps(sleeps))
+            """, "--samples", "5ms")
+        self.exactly(process)
+        with open(e2e.convert(self.path("run.pnr")), encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual(trace_checker.check(self.path("run.pnr"), text, trace_checker.REAL_CLOCK_NS), [])
+        clock = trace_checker.Clock(process)
+        times = []                      # in which the main thread ran, in CLOCK_MONOTONIC
+        for (begin, end, _, thread), changes in zip(process.samples.spent[capture_reader.RAN], process.samples.schedules):
+            if thread == 1:
+                begin, end = clock.ns(begin), clock.ns(end)
+                times += capture_reader.running(begin, end, changes) or [(begin, end)]
+        asleep = [(left, got) for (_, left), (got, _) in zip(times, times[1:])]
+        hits = [1 for begin, end in found for left, got in asleep
+                if begin - 50_000 <= left and got <= end + 50_000 and got - left > 4_000_000]
+        self.assertGreater(len(hits), 40, (found, asleep))
+
+    def test_a_filter_of_system_calls(self):
+        """It is not tried there: the filter may kill the process."""
+        command = e2e.recorder(self.path("run.pnr"), [self.write("app.py", ALTERNATES)], options=["-q", "--samples", "10ms"])
+        finished = e2e.run([e2e.PYTHON, self.write("filtered.py", FILTERED), *command])
+        if finished.status == 77:
+            self.skipTest("no filter of system calls can be set")
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        process, = self.read()
+        self.assertRegex(process.properties["scheduling"], "^sampled: a filter of system calls is in force$")
+        self.assertFalse(any(process.samples.schedules))
+        self.assertIn("\n  scheduling  sampled: a filter", e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out)
+
+    def test_rings_are_there_while_samples_are_taken_only(self):
+        output = self.script("""
+            import os, time
+            import panopticon_rec as rec
+            def has_rings():
+                end = time.monotonic() + 0.1
+                while time.monotonic() < end: os.getpid.__call__()
+                with open("/proc/self/maps") as file: return "perf_event" in file.read()
+            def child():
+                if not os.fork(): os._exit(has_rings_at_once())
+                return os.waitstatus_to_exitcode(os.wait()[1])
+            def has_rings_at_once():
+                with open("/proc/self/maps") as file: return "perf_event" in file.read()
+            with rec.record("run.pnr", samples="1ms", follow="none"):
+                print(has_rings())
+                print(child())
+                rec.pause()
+                print(has_rings())
+                rec.resume()
+                print(has_rings())
+            print(has_rings())
+            """).out.split()
+        process, = self.read()
+        self.exactly(process)
+        self.assertEqual(output, ["True", "0", "False", "True", "False"])
 
     def test_busy(self):
         self.take(WAITS, "--samples", "1ms")

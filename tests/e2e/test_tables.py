@@ -142,6 +142,28 @@ class Golden(TablesCase):
                 self.assertEqual([(row["function"], row["file"], row["line"], row["is_estimated"], row["flows"],
                                    *map(row.get, keys), row["max_ns"]) for row in rows], expected)
 
+    def test_samples(self):
+        """The columns are what the table of --top has; the slices of a function that calls none add up to it."""
+        parts, n = ("known_ns", "ran_ns", "queued_ns", "waited_ns", "held_gil_ns"), 0
+        for path in GOLDEN:
+            with self.subTest(path.parent.name):
+                document, capture = json.loads(self.convert(path, "--top", "--json")), self.quiet(path)
+                expected = [(row["name"], *(row.get("sampled", {}).get("self", {}).get(part) or None for part in parts))
+                            for row in document["functions"]]
+                rows = arrow_reader.rows_of(capture.functions())
+                self.assertEqual([(row["function"], *((row["self_" + part] or None) for part in parts)) for row in rows],
+                                 expected)
+                slices = arrow_reader.rows_of(capture.slices())
+                for row in rows:
+                    own = [one for one in slices if one["function"] == row["function"]]
+                    if row["is_estimated"] or any(one["self_ns"] != one["dur_ns"] for one in own):
+                        continue
+                    for part in parts:
+                        self.assertEqual(sum(one[part] or 0 for one in own), row["self_" + part] or 0)
+                        n += row["self_" + part] is not None
+                    self.assertEqual({one["known_ns"] is None for one in own if one["ran_ns"] is None} - {True}, set())
+        self.assertGreater(n, 5)
+
     def test_stacks(self):
         """Their sums are those of the slices, stack by stack."""
         for path in GOLDEN:

@@ -110,6 +110,7 @@ class State:
 class Samples:
     looks: list = field(default_factory=list)       # of each stretch without a hole: ticks, the thread that holds the GIL, or 0
     spent: dict = field(default_factory=lambda: defaultdict(list))  # by kind: from ticks, to ticks, ns, thread
+    schedules: list = field(default_factory=list)   # of each RAN in `spent`: (nanoseconds before its sample, what)
     memory: list = field(default_factory=list)      # ticks, bytes, chunks
 
 
@@ -672,7 +673,8 @@ def read_ledger_block(process, ledger, block, is_window, now):
 
 # ---- section 4.4 ----
 
-OF_SAMPLES = SAMPLE, RAN, QUEUED, MEMORY
+OF_SAMPLES = SAMPLE, RAN, QUEUED, MEMORY, SCHEDULE
+RUNS, WAITS, QUEUES, MISSING = range(4)     # what a SCHEDULE record says
 GIL_HELD = 2
 
 
@@ -684,11 +686,12 @@ def read_samples(process):
         process.skipped["misplaced"] += sum(len(block.records) for block in further.blocks)
     if not found:
         return
-    samples, is_hole, now = Samples(), True, 0
+    samples, is_hole, now, changes, changed = Samples(), True, 0, [], 0
     process.samples = samples
     for block in found[0].blocks:
         if is_hole or block.is_resync or block.header.flags & (RESYNC | PAUSED):
             samples.looks.append([])
+            changes = []
         is_hole = False
         for ticks, kind, frame, function in block.records:
             is_thread = function in process.threads and function > 0 and process.threads[function].kind == 0
@@ -696,16 +699,40 @@ def read_samples(process):
             ticks = now = max(ticks, now)
             since = frame >> 32 & 0xffff
             looks = samples.looks[-1]
-            if kind not in OF_SAMPLES or kind in (RAN, QUEUED) and not (is_thread and since):
+            if changes and not (kind in (SCHEDULE, RAN) and function == changed):
+                process.skipped["misplaced"] += len(changes)
+                changes = []
+            if kind not in OF_SAMPLES or kind in (RAN, QUEUED) and not (is_thread and since) or kind == SCHEDULE and not is_thread:
                 process.skipped["misplaced"] += 1
+            elif kind == SCHEDULE:
+                changed = function
+                changes.append((frame & 0xffffffff, frame >> 32 & 3))
             elif kind == SAMPLE:
                 looks.append((ticks, function if frame == GIL_HELD and is_thread else 0))
             elif kind == MEMORY:
                 samples.memory.append((ticks, frame, function))
             elif since < len(looks):
                 samples.spent[kind].append((looks[-1 - since][0], ticks, frame & 0xffffffff, function))
+                if kind == RAN:
+                    samples.schedules.append(changes)
+            if kind == RAN:
+                changes = []
     if found[0].has_hole_at_end:
         samples.looks.append([])
+
+
+def running(begin, end, changes):
+    """When a thread ran between two moments, the second of which is the sample's: (begin, end) of each time. None if its
+    changes do not say it."""
+    if not changes or any(what == MISSING for _, what in changes):
+        return None
+    runs, times = changes[0][1] != RUNS, []
+    for before_ns, what in changes + [(0, WAITS)]:
+        at = max(begin, end - before_ns)
+        if runs and at > begin:
+            times.append((begin, at))
+        begin, runs = at, what == RUNS
+    return times
 
 
 def find_muted_entries(process):

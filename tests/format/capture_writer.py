@@ -125,6 +125,11 @@ def spent(at, kind, thread, ns, since=1):
     return at, kinds.NUMBERS[kind], ns | since << 32, thread
 
 
+def scheduled(at, thread, before_ns, what=0):
+    """what: 0: it gets a processor; 1: it waits; 2: it queues; 3: changes are missing."""
+    return at, kinds.NUMBERS["SCHEDULE"], before_ns | what << 32, thread
+
+
 def memory(at, size, n_chunks):
     return at, kinds.NUMBERS["MEMORY"], size, n_chunks
 

@@ -20,9 +20,6 @@ import trace_checker
 
 PYTHON = os.environ.get("PANOPTICON_PYTHON", sys.executable)
 
-# Neighbouring instants of a real clock disagree by some ten nanoseconds; a converter may choose among them.
-TOLERANCE_NS = 2000
-
 HAS_GREENLET = subprocess.run([PYTHON, "-c", "import greenlet"], capture_output=True).returncode == 0
 
 PROGRAMS = {
@@ -327,7 +324,7 @@ class Recorded(unittest.TestCase):
         for options in [], ["--tasks", "--flows=all,creation"]:
             run = case.convert(*options)
             self.assertEqual(run.returncode, 0, run.stderr.decode())
-            found = trace_checker.check(case.path / "run.pnr", run.stdout.decode(), TOLERANCE_NS, options)
+            found = trace_checker.check(case.path / "run.pnr", run.stdout.decode(), trace_checker.REAL_CLOCK_NS, options)
             self.assertEqual(found[:10], [])
         return capture.processes
 

@@ -147,6 +147,21 @@ def check_live_rows(case, number, n_rows, offset=r"([0-9a-f]{4})  "):
         case.assertEqual(live[int(at, 16):][:16].hex(" "), row)
 
 
+class WorkedSchedule(unittest.TestCase):
+    """Section 12.10 is tests/golden/schedule."""
+    CAPTURE = ROOT / "tests/golden/schedule/run.pnr"
+
+    def test_bytes_are_those_of_the_file(self):
+        check_live_rows(self, 10, 5, r"([0-9a-f]{5})  ")
+
+    def test_they_mean_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        start = process.number("start_ticks")
+        (begin, end, ran_ns, thread), changes = process.samples.spent[reader.RAN][0], process.samples.schedules[0]
+        self.assertEqual((begin - start, end - start, ran_ns, thread), (1_000_000, 2_000_000, 500_000, 1))
+        self.assertEqual(reader.running(begin - start, end - start, changes), [(1_000_000, 1_300_000), (1_800_000, 2_000_000)])
+
+
 class WorkedArguments(unittest.TestCase):
     """Section 12.7 is tests/golden/call_values_killed."""
     CAPTURE = ROOT / "tests/golden/call_values_killed/run.pnr"

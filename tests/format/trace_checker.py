@@ -15,8 +15,9 @@ Compared exactly:
 Of an event of a sparse block that has no reading of the clock, the time is only compared with its bounds; order and
 nesting are compared as of any. Where these times are longer than 1 us, slices may have the flag `inexact`.
 
-Times may differ by tolerance_ns, by default by nothing where a tick is a nanosecond and by one where it is not. Real
-clocks need more, since a converter may leave clock samples out.
+Times may differ by tolerance_ns, by default by nothing where a tick is a nanosecond and by one where it is not. What was
+recorded with a real clock needs REAL_CLOCK_NS, since a converter may leave clock samples out: with those of each block, of
+which there are several in a second, nearly each slice is some nanoseconds off.
 """
 
 import json
@@ -34,6 +35,7 @@ from capture_reader import (ARGUMENTS, CALL, COLLECT, COLLECT_END, COUNTER, CREA
                             RETURN, SPAN, SPAN_END, START, SUBMIT, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN,
                             TAKE, TASK, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
+REAL_CLOCK_NS = 2_000          # neighbouring instants of a real clock disagree by some ten nanoseconds
 GENERATOR, C_FUNCTION = 1, 5    # section 6.1
 MAX_CARRIED = 64
 FLAGS = frozenset("exception unfinished begin_unknown exit_missing cut noticed_late flow_incomplete inexact".split())
@@ -574,11 +576,16 @@ class ShownSamples:
                 held[first].append((before, middle, middle - before))
                 held[second].append((middle, now, now - middle))
         spent = {kind: defaultdict(list) for kind in (reader.RAN, reader.QUEUED)}
-        for begin, stop, amount, number in samples.spent[reader.RAN]:
+        exact = set()
+        for (begin, stop, amount, number), changes in zip(samples.spent[reader.RAN], samples.schedules, strict=True):
             begin, stop = ns(begin), ns(stop)
-            begin = max([begin] + [other for _, other, _ in spent[reader.RAN][number]])
-            if stop > begin and amount:
-                spent[reader.RAN][number].append((begin, stop, min(amount, stop - begin)))
+            times = reader.running(begin, stop, changes)
+            exact |= {number} if times is not None else set()
+            for begin, stop in [(begin, stop)] if times is None else times:
+                begin = max([begin] + [other for _, other, _ in spent[reader.RAN][number][-1:]])
+                amount_of = amount if times is None else stop - begin
+                if stop > begin and amount_of:
+                    spent[reader.RAN][number].append((begin, stop, min(amount_of, stop - begin)))
         self.known = [sum(max(0, min(stop, at + self.STEP) - max(begin, at)) for begin, stop, _ in known)
                       for at in range(0, end, self.STEP)]
         self.queued = defaultdict(list)
@@ -587,7 +594,8 @@ class ShownSamples:
                 self.queued[threads[number][0]].append((ns(begin), ns(stop), amount))
         for number, (tid, thread) in threads.items():
             name = f"{clean(thread.name or f'thread {number}')} {tid}: "
-            self.counters[name + "ran, %"] = self.shares(spent[reader.RAN][number], known, end)
+            self.counters[name + "ran, %"] = (self.changes(spent[reader.RAN][number], end) if number in exact else
+                                              self.shares(spent[reader.RAN][number], known, end))
             self.counters[name + "GIL, %"] = self.shares(held[number], known, end)
         self.counters["memory, bytes"] = [(ns(ticks), size) for ticks, size, _ in samples.memory if ns(ticks) <= end]
         self.counters["chunks in use"] = steps((ns(ticks), chunks) for ticks, _, chunks in samples.memory if ns(ticks) <= end)
@@ -602,6 +610,16 @@ class ShownSamples:
             of = within(known, begin, stop)
             values.append((begin, 100 * within(spans, begin, stop) / of if of else 0))
         return values
+
+    def changes(self, spans, end):
+        """The rate from each moment on, at which it may be another."""
+        values, last = [], 0
+        for begin, stop, amount in spans:
+            if values and begin > last:
+                values.append((last, 0))
+            values.append((begin, 100 * amount / (stop - begin)))
+            last = stop
+        return [(at, value) for at, value in values + [(last, 0)] if at < end]
 
     def compare(self, events, problems):
         for name, want in self.counters.items():

@@ -1,11 +1,12 @@
 /* Reads a process directory and does with it all that the converter can. Writes the trace, a piece of it, and all of it
- * in pieces to /dev/null. Writes what comes from a call tree, and what --info and --verify print. */
+ * in pieces to /dev/null. Writes what comes from a call tree, the tables, and what --info and --verify print. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "convert/convert.h"
+#include "convert/write/exceptions.h"
 #include "convert/write/folded.h"
 #include "convert/info.h"
 #include "convert/jobs.h"
@@ -15,6 +16,7 @@
 #include "convert/write/report.h"
 #include "convert/provenance.h"
 #include "convert/slices/split.h"
+#include "convert/write/task_table.h"
 #include "convert/write/top.h"
 #include "convert/write/trace_json.h"
 #include "convert/verify.h"
@@ -27,7 +29,7 @@
 /* Nor is there an end of folded stacks, of which each may have 256 KiB. */
 #define FOLDED_NODES 1000
 
-static const struct flows_choice all_flows = { .flows = 0x1e, .spawns = 0x1e, .has_tasks = true };
+static const struct flows_choice all_flows = { .flows = 0x1e, .spawns = 0x1e, .has_tasks = true, .has_works = true };
 
 /* A trace in pieces: bytes of each, and how many are tried. */
 #define PIECE_SIZE 2000
@@ -70,6 +72,18 @@ static void slice_event(struct sink *sink, const struct slice *slice)
     if (slice->end_ns <= slice->begin_ns)
         abort();
     next->slice(next, slice);
+}
+
+static void recorder_event(struct sink *sink, const struct sink_recorder_event *event)
+{
+    struct sink *next = check_disk(sink);
+    next->recorder_event(next, event);
+}
+
+static void remark_event(struct sink *sink, const struct sink_remark *remark)
+{
+    struct sink *next = check_disk(sink);
+    next->remark(next, remark);
 }
 
 static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
@@ -116,7 +130,8 @@ static uint64_t convert_it(struct reader *reader, const struct trace_format *for
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     struct trace *trace = trace_new(format, &about, output, 1);
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
-                           .instant = instant_event, .flow_event = flow_event, .task = task_event }, trace };
+                           .recorder_event = recorder_event, .instant = instant_event, .remark = remark_event,
+                           .flow_event = flow_event, .task = task_event }, trace };
     struct convert_count count;
     struct anomalies anomalies = { .lost = 0 };
     if (convert(&reader, 1, how, &disk.sink, &count, &anomalies, &err) == 0)
@@ -215,6 +230,30 @@ static void gather_report(struct reader *reader, int fd)
     report_free(report);
 }
 
+/* Prints the tables of exceptions and of tasks. */
+static void tabulate(struct reader *reader, int fd, bool has_tasks)
+{
+    static struct writer writer;
+    struct exceptions *exceptions = exceptions_new();
+    struct task_table *tasks = task_table_new();
+    struct convert_count count;
+    struct anomalies anomalies = { .lost = 0 };
+    struct pnr_err err;
+    if (!exceptions || !tasks)
+        abort();
+    writer_init(&writer, fd);
+    struct sink *sink = has_tasks ? task_table_sink(tasks) : exceptions_sink(exceptions);
+    const struct convert_options how = { .flows = all_flows };
+    if (convert(&reader, 1, &how, sink, &count, &anomalies, &err) == 0 && !sink->is_broken) {
+        for (int is_json = 0; is_json < 2 && !has_tasks; is_json++)
+            exceptions_write(exceptions, is_json, 0, &writer);
+        for (int is_json = 0; is_json < 2 && has_tasks; is_json++)
+            task_table_write(tasks, &(struct top_form){ .columns = 80, .is_json = is_json }, &writer);
+    }
+    task_table_free(tasks);
+    exceptions_free(exceptions);
+}
+
 static int choose_any(void *arg, const struct reader *reader)
 {
     (void)arg, (void)reader;
@@ -241,7 +280,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(fuzz_names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 11; i++) {
         const struct reader_choice choice = { choose_any, is_chosen, NULL };
         struct reader *reader = reader_open(fuzz_directory(), i == 7 ? &choice : NULL, &diagnostics, &err);
         if (!reader)
@@ -260,6 +299,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             describe_all(reader, &diagnostics, nowhere);
         else if (i == 8)
             gather_report(reader, fileno(nowhere));
+        else if (i > 8)
+            tabulate(reader, fileno(nowhere), i == 10);
         selection_free(selection);
         reader_close(reader);
     }

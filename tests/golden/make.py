@@ -1318,6 +1318,33 @@ def samples(path):
         process.end(60 * ms)
 
 
+def schedule(path):
+    """The worked example of specs/capture-format.md, section 12.9, with more samples: changes of two threads' schedules, one
+    of which has a sample without any and one where some are missing; changes before the sample that they belong to."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="schedule.py", samples_ns=1_000_000, scheduling="exact")
+        main = process.function("__main__", "main", "schedule.py", 1)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        seen, ms = process.samples(3), 1_000_000
+        process.leave_live([
+            one.chunk([call(1000, main), return_(7 * ms, main)], begin=900),
+            two.chunk([call(1000, main)], begin=900),
+            seen.chunk([
+                sample(1 * ms, 2, 1),
+                sample(2 * ms, 2, 1), scheduled(2 * ms, 1, 700_000, 1), scheduled(2 * ms, 1, 200_000),
+                spent(2 * ms, "RAN", 1, 500_000),
+                sample(3 * ms, 2, 1), spent(3 * ms, "RAN", 1, 1 * ms),
+                scheduled(3 * ms, 2, 1_500_000), scheduled(3 * ms, 2, 900_000, 2), scheduled(3 * ms, 2, 400_000),
+                scheduled(3 * ms, 2, 100_000, 1), spent(3 * ms, "RAN", 2, 900_000, since=2),
+                spent(3 * ms, "QUEUED", 2, 600_000, since=2),
+                sample(4 * ms, 2, 1), scheduled(4 * ms, 1, 800_000, 1), scheduled(4 * ms, 1, 0, 3),
+                spent(4 * ms, "RAN", 1, 250_000),
+                sample(5 * ms, 1), scheduled(5 * ms, 1, 1_000_500, 1), scheduled(5 * ms, 1, 300_000),
+                scheduled(5 * ms, 1, 300_000, 1), scheduled(5 * ms, 1, 100_000), spent(5 * ms, "RAN", 1, 100_000),
+                sample(7 * ms, 1)], begin=1 * ms)],
+            at=7 * ms + 1000)
+
+
 def samples_killed(path):
     """The worked example of specs/capture-format.md, section 12.6: samples in the live mapping."""
     with Capture(path) as capture:
@@ -1385,7 +1412,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
-         remarks, remarks_killed, collections, samples, samples_killed, call_values,
+         remarks, remarks_killed, collections, samples, schedule, samples_killed, call_values,
          call_values_killed]
 
 if __name__ == "__main__":

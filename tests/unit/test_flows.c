@@ -312,3 +312,39 @@ Test(flows, forgets_what_ended)
     cr_expect_eq(flows.table.n, 50);
     flows_clear(&flows);
 }
+
+static void ignore_task(struct sink *sink, const struct task_event *event)
+{
+    (void)sink, (void)event;
+}
+
+/* The names of many tasks, each as long as it may be: so many are kept as values may take, and the others are counted. */
+Test(flows, keeps_so_many_names_of_tasks)
+{
+    struct check_sink sink;
+    struct flows flows;
+    char text[PNR_TEXT_MAX];
+    enum { TASKS = 100000, MAX = REMARKS_MAX_BYTES / PNR_TEXT_MAX };
+    struct pnr_values_writer values = { .size = 0 };
+    memset(text, 'x', sizeof text);
+    pnr_values_add(&values, &(struct pnr_value){ .key_text = check_string("name"), .type = PNR_VALUE_TEXT,
+                                                 .text = { text, sizeof text } });
+    check_sink_init(&sink);
+    sink.sink.task = ignore_task;
+    flows_init(&flows, &sink.sink, (struct flows_choice){ .has_tasks = true });
+    flows_process(&flows, check_symbols());
+    flows.has_names = true;
+    for (int round = 0; round < 2; round++) {
+        uint64_t n_before = flows.remarks.n_overflowed;
+        for (uint64_t frame = 1; frame <= TASKS; frame++) {
+            flows_enter(&flows, 0, 6, frame, FLOWS_FIRST | FLOWS_RETAINED | FLOWS_TASK, round * 1000000 + frame);
+            flows_describe_task(&flows, 6, frame, &(struct pnr_values){ .bytes = values.bytes, .size = values.size });
+            cr_assert_leq(flows.remarks.n_bytes, REMARKS_MAX_BYTES);
+        }
+        cr_assert_eq(flows.remarks.n_overflowed - n_before, TASKS - MAX);
+        for (uint64_t frame = 1; frame <= TASKS; frame++)
+            flows_finish(&flows, frame);
+        cr_assert_eq(flows.remarks.n_bytes, 0);
+    }
+    flows_clear(&flows);
+}

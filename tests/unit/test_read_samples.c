@@ -45,6 +45,68 @@ Test(read_samples, what_was_spent_lies_between_the_samples)
     samples_clear(&samples);
 }
 
+static void change(struct samples *samples, uint64_t ns, uint64_t before_ns, enum pnr_schedule what)
+{
+    samples_add(samples, ns, pnr_record_make(0, PNR_SCHEDULE, pnr_schedule_frame(before_ns, what), 1), true);
+}
+
+Test(read_samples, a_schedule_says_when_a_thread_ran)
+{
+    struct samples samples;
+    samples_init(&samples);
+    samples_begin_block(&samples, true);
+    for (uint64_t ns = 1000; ns <= 2000; ns += 1000)
+        look(&samples, ns, PNR_GIL_FREE, 0);
+    change(&samples, 2000, 700, PNR_SCHEDULE_WAITS);
+    change(&samples, 2000, 200, PNR_SCHEDULE_RUNS);
+    spend(&samples, 2000, PNR_RAN, 123, 1);
+    expect_spent(&samples, 1000, 1300, "300 300 0 0;");
+    expect_spent(&samples, 1300, 1800, "500 0 0 0;");
+    expect_spent(&samples, 1800, 2000, "200 200 0 0;");
+    cr_assert(samples_are_exact(&samples, 1));
+    cr_assert_eq(samples_next_ran_bend(&samples, 1, 1000), 1300);
+    look(&samples, 3000, PNR_GIL_FREE, 0);
+    change(&samples, 3000, 5000, PNR_SCHEDULE_RUNS);            /* earlier than its time */
+    change(&samples, 3000, 600, PNR_SCHEDULE_QUEUES);
+    change(&samples, 3000, 700, PNR_SCHEDULE_RUNS);             /* earlier than the one before */
+    change(&samples, 3000, 500, PNR_SCHEDULE_WAITS);
+    spend(&samples, 3000, PNR_RAN, 500, 1);
+    expect_spent(&samples, 2000, 2500, "500 500 0 0;");
+    expect_spent(&samples, 2500, 3000, "500 0 0 0;");
+    cr_assert_eq(samples.n_exact, 2);
+    cr_assert_eq(samples.n_unknown, 0);
+    samples_clear(&samples);
+}
+
+Test(read_samples, a_schedule_that_is_not_whole_or_belongs_to_nothing)
+{
+    struct samples samples;
+    samples_init(&samples);
+    samples_begin_block(&samples, true);
+    look(&samples, 1000, PNR_GIL_FREE, 0);
+    look(&samples, 2000, PNR_GIL_FREE, 0);
+    change(&samples, 2000, 700, PNR_SCHEDULE_WAITS);
+    change(&samples, 2000, 0, PNR_SCHEDULE_MISSING);
+    spend(&samples, 2000, PNR_RAN, 400, 1);
+    expect_spent(&samples, 1000, 1500, "500 200 0 0;");
+    cr_assert_eq(samples.n_inexact, 1);
+    cr_assert_eq(samples.n_unknown, 0);
+    change(&samples, 2000, 100, PNR_SCHEDULE_WAITS);
+    change(&samples, 2000, 50, PNR_SCHEDULE_RUNS);
+    look(&samples, 3000, PNR_GIL_FREE, 0);
+    cr_assert_eq(samples.n_unknown, 2);
+    spend(&samples, 3000, PNR_RAN, 1000, 1);
+    expect_spent(&samples, 2000, 3000, "1000 1000 0 0;");
+    cr_assert_not(samples_are_exact(&samples, 1));
+    samples_add(&samples, 3000, pnr_record_make(0, PNR_SCHEDULE, 0, 9), false);
+    cr_assert_eq(samples.n_unknown, 3);
+    for (int i = 0; i < 70000; i++)                             /* more than are kept */
+        change(&samples, 3000, 0, i % 2);
+    look(&samples, 4000, PNR_GIL_FREE, 0);
+    cr_assert_lt(samples.changes_capacity, 200000);
+    samples_clear(&samples);
+}
+
 Test(read_samples, a_thread_queues_just_before_it_runs)
 {
     struct samples samples;

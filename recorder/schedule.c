@@ -1,0 +1,158 @@
+/* The ring and its records are those of perf_event_open(2). The mapping keeps the event alive when the descriptor is closed, and a
+ * forked child does not get it. Where a filter of system calls is in force, nothing is tried: it may kill a process that
+ * calls what it does not list. */
+#include "schedule.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+
+#define CHANGE_SIZE 16                  /* bytes of a change in the ring */
+#define RING_SIZE (REC_SCHEDULE_MAX_CHANGES * CHANGE_SIZE)     /* of a ring that is used; the kernel's page is before it */
+#define STATUS_SIZE 4096
+
+/* ---- the event ---- */
+
+/* Returns a descriptor, or -1 and errno. native_id 0: the calling thread. */
+static int open_event(uint32_t native_id)
+{
+    struct perf_event_attr attr = {
+        .size = sizeof attr, .type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_DUMMY, .sample_type = PERF_SAMPLE_TIME,
+        .sample_id_all = 1, .context_switch = 1, .exclude_kernel = 1, .exclude_hv = 1, .use_clockid = 1,
+        .clockid = CLOCK_MONOTONIC, .watermark = 1, .wakeup_watermark = UINT32_MAX };
+    return rec_file_move_up((int)syscall(SYS_perf_event_open, &attr, (pid_t)native_id, -1, -1, PERF_FLAG_FD_CLOEXEC));
+}
+
+/* True where no filter of system calls is in force, for certain. */
+static bool is_unfiltered(void)
+{
+    char text[STATUS_SIZE];
+    int fd = rec_file_move_up(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    text[size > 0 ? size : 0] = 0;
+    return strstr(text, "\nSeccomp:\t0\n") != NULL;
+}
+
+bool rec_schedule_probe(char *text, size_t size)
+{
+    struct rec_schedule schedule = { 0 };
+    if (!is_unfiltered())
+        snprintf(text, size, "sampled: a filter of system calls is in force");
+    else if (!rec_schedule_open(&schedule, 0))
+        snprintf(text, size, "sampled: perf_event_open: %s", strerror(errno));
+    else
+        snprintf(text, size, "exact");
+    bool is_exact = schedule.ring;
+    rec_schedule_close(&schedule);
+    return is_exact;
+}
+
+/* ---- the ring ---- */
+
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The kernel wants a power of two of whole pages. */
+static size_t ring_size(void)
+{
+    return page_size() > RING_SIZE ? page_size() : RING_SIZE;
+}
+
+bool rec_schedule_open(struct rec_schedule *schedule, uint32_t native_id)
+{
+    *schedule = (struct rec_schedule){ NULL };
+    int fd = open_event(native_id);
+    if (fd < 0)
+        return false;
+    void *ring = mmap(NULL, page_size() + ring_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int mmap_errno = errno;
+    close(fd);
+    errno = mmap_errno;
+    if (ring == MAP_FAILED)
+        return false;
+    schedule->ring = ring;
+    return true;
+}
+
+size_t rec_schedule_look(struct rec_schedule *schedule)
+{
+    const struct perf_event_mmap_page *page = schedule->ring;
+    if (!page)
+        return 0;
+    schedule->end = __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE);
+    uint64_t n = (schedule->end - schedule->read + CHANGE_SIZE - 1) / CHANGE_SIZE;
+    return n < REC_SCHEDULE_MAX_CHANGES ? n : REC_SCHEDULE_MAX_CHANGES;
+}
+
+/* Returns the word at a position, a multiple of 8. */
+static uint64_t read_ring_word(const struct rec_schedule *schedule, uint64_t at)
+{
+    uint64_t word;
+    memcpy(&word, (const char *)schedule->ring + page_size() + at % ring_size(), sizeof word);
+    return word;
+}
+
+static struct perf_event_header read_ring_header(const struct rec_schedule *schedule)
+{
+    struct perf_event_header header;
+    uint64_t word = read_ring_word(schedule, schedule->read);
+    memcpy(&header, &word, sizeof header);
+    return header;
+}
+
+/* Lets the kernel write over what has been read. */
+static void release_read(struct rec_schedule *schedule)
+{
+    struct perf_event_mmap_page *page = schedule->ring;
+    __atomic_store_n(&page->data_tail, schedule->read, __ATOMIC_RELEASE);
+}
+
+/* A full ring has no space for the kernel's report that changes are missing. */
+static bool was_full(const struct rec_schedule *schedule)
+{
+    const struct perf_event_mmap_page *page = schedule->ring;
+    return schedule->end - page->data_tail > RING_SIZE - 4 * CHANGE_SIZE;
+}
+
+bool rec_schedule_next(struct rec_schedule *schedule, struct rec_schedule_change *change)
+{
+    if (!schedule->ring || schedule->read >= schedule->end)
+        return false;
+    struct perf_event_header header = read_ring_header(schedule);
+    *change = (struct rec_schedule_change){ 0, PNR_SCHEDULE_MISSING };
+    if (header.type == PERF_RECORD_SWITCH && header.size == CHANGE_SIZE && !was_full(schedule)) {
+        change->what = !(header.misc & PERF_RECORD_MISC_SWITCH_OUT) ? PNR_SCHEDULE_RUNS :
+                       header.misc & PERF_RECORD_MISC_SWITCH_OUT_PREEMPT ? PNR_SCHEDULE_QUEUES : PNR_SCHEDULE_WAITS;
+        change->ns = read_ring_word(schedule, schedule->read + 8);
+        schedule->read += header.size;
+    } else {
+        schedule->read = schedule->end;
+    }
+    if (schedule->read >= schedule->end)
+        release_read(schedule);
+    return true;
+}
+
+void rec_schedule_close(struct rec_schedule *schedule)
+{
+    if (schedule->ring)
+        munmap(schedule->ring, page_size() + ring_size());
+    rec_schedule_forget(schedule);
+}
+
+void rec_schedule_forget(struct rec_schedule *schedule)
+{
+    *schedule = (struct rec_schedule){ NULL };
+}
