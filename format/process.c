@@ -17,7 +17,7 @@
  * that of its first thread, which may have ended while others (field 20) go on. Returns 0 when the field cannot be read.
  *
  * The file is opened below the directory: qemu's user mode makes up what a process reads of itself in a file of the name
- * /proc/self/stat or /proc/PID/stat (do_guest_openat in linux-user/syscall.c), with another start than others see. */
+ * /proc/self/stat or /proc/PID/stat (its do_guest_openat), with another start than others see. */
 static uint64_t read_start(const char *process, bool *is_ended)
 {
     char text[1024];
