@@ -787,7 +787,7 @@ CASES = {
         """, {"f": (901, 9902)}),
     "small_threads": case("""
         import os, threading, sys
-        threading.stack_size(65536)
+        threading.stack_size(max(65536, os.sysconf("SC_THREAD_STACK_MIN")))     # aarch64: 128 KiB
         def f(n): return n and 1 + f(n - 1)
         def fork():
             child = os.fork()

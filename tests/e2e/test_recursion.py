@@ -152,8 +152,8 @@ class Deep(e2e.EndToEnd):
     def compare_limits(self, text):
         """From 3.14 on an instruction that is specialized for a __getitem__ counts its call but does not look at the
         limit: how far beyond it goes depends on where the interpreter's data stack begins a new chunk of 16 KiB. On 3.15
-        that of a call with unpacked arguments does not either, and goes on (cpython #155151). Under a frame evaluation function nothing is
-        specialized for them."""
+        that of a call with unpacked arguments does not either, and goes on (cpython #155151). Under a frame evaluation
+        function nothing is specialized for them."""
         plain, found = self.run_both(text)
         beyond = {"getitem": 128} if e2e.VERSION >= (3, 14) else {}     # how much deeper the plain program may go
         if e2e.VERSION >= (3, 15):
