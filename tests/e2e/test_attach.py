@@ -681,6 +681,32 @@ class OtherRoot(AttachCase):
         self.assertTrue(self.trace("copy.pnr").named("__main__.leaf"))
 
 
+class MappedFiles(e2e.EndToEnd):
+    """The files that a target has mapped, which it may replace: command/target/image.py."""
+
+    def test_links_and_pipes(self):
+        script = """
+            import os
+            from panopticon_rec.command.target.image import open_mapped
+            here = os.path.realpath(".")
+            os.mkdir("lib")
+            with open("lib/libpython3.so", "w") as file: file.write("elf")
+            with open("precious", "w") as file: file.write("as it was")
+            def read(path): return os.read(open_mapped(os.getpid(), f"{here}/{path}"), 99)
+            assert read("lib/libpython3.so") == b"elf"
+            os.symlink("lib", "other")
+            os.symlink(f"{here}/precious", "lib/libpython3.so.1")
+            for path in "other/libpython3.so", "lib/libpython3.so.1", "lib/nothing", "precious/nothing":
+                try: read(path)
+                except FileNotFoundError as error: assert error.filename == f"{here}/{path}", error
+                else: assert False, path
+            os.mkfifo("lib/pipe")
+            assert read("lib/pipe") == b""
+        """
+        done = e2e.run([e2e.PYTHON, "-c", dedent(script)], cwd=self.directory)
+        self.assertEqual(done, (0, "", ""), done.err)
+
+
 class AnswerFolder(e2e.EndToEnd):
     """The folder in which a target answers, which may be another user's: command/target/folder.py."""
 
