@@ -594,19 +594,21 @@ CASES = {
         f(3)
         """, {"f": 8, "inner": 0}, modules=["_testcapi"], same=without_interpreters),
     "pool_of_interpreters": case("""
-        import math, threading
+        import math, threading, time
         from concurrent.futures import InterpreterPoolExecutor
         def f(n): return n and f(n - 1)
         def generate(n):
             for i in range(n): yield f(i % 5)
         def spin():
-            while not over: list(generate(5))
+            while not over:
+                list(generate(5))
+                time.sleep(0.001)
         over = []
-        thread = threading.Thread(target=spin)
+        thread = threading.Thread(target=spin, daemon=True)
         thread.start()
         with InterpreterPoolExecutor(3) as pool:
             print(list(pool.map(math.factorial, range(50))))
-            print(pool.submit(exec, "def inner(n): return n and inner(n - 1)\\nfor _ in range(999): inner(9)").result())
+            print(pool.submit(exec, "def inner(n): return n and inner(n - 1)\\nfor _ in range(999): inner(9)", {}).result())
             try: pool.submit(math.factorial, -1).result()
             except Exception as error: print(type(error).__name__)
         over.append(1)
