@@ -390,34 +390,34 @@ Test(capture, live_mapping_counts_a_full_chunk)
 
 /* ---- the order of stores (specs/recording.md, section 7) ---- */
 
-#define N_HAMMERED 2048                 /* records of a chunk before it is freed */
+#define N_STRESSED 2048                 /* records of a chunk before it is freed */
 #define RETRACTED_ONCE (UINT32_C(1) << 31)
 
-static struct pnr_live hammered;
-static _Atomic bool is_hammered_enough;
+static struct pnr_live stressed;
+static _Atomic bool is_stressed_enough;
 
 /* A record all of whose fields have the same value: halves of two records would show. */
-static void store_hammered(uint32_t k, uint32_t value)
+static void store_stressed(uint32_t k, uint32_t value)
 {
-    pnr_live_store(&hammered.records[k], pnr_record_make(value, PNR_START, (uint64_t)value << 16 | value >> 16, value));
+    pnr_live_store(&stressed.records[k], pnr_record_make(value, PNR_START, (uint64_t)value << 16 | value >> 16, value));
 }
 
 /* Takes, fills and frees the chunk again and again, and retracts some of the records. */
-static void *hammer(void *unused)
+static void *stress_chunk(void *unused)
 {
-    for (uint32_t block = 1; !atomic_load(&is_hammered_enough); block = block % 0xffff + 1) {
+    for (uint32_t block = 1; !atomic_load(&is_stressed_enough); block = block % 0xffff + 1) {
         struct pnr_block_header header = { .thread = block };
         pnr_block_header_seal(&header);
-        pnr_live_begin(&hammered, 0, &header);
-        for (uint32_t k = 0; k < N_HAMMERED; k++) {
-            store_hammered(k, block << 15 | k);
+        pnr_live_begin(&stressed, 0, &header);
+        for (uint32_t k = 0; k < N_STRESSED; k++) {
+            store_stressed(k, block << 15 | k);
             if (k % 5)
                 continue;
-            pnr_live_clear(&hammered.records[k]);
-            store_hammered(k, RETRACTED_ONCE | block << 15 | k);
+            pnr_live_clear(&stressed.records[k]);
+            store_stressed(k, RETRACTED_ONCE | block << 15 | k);
         }
-        pnr_live_free(&hammered, 0);
-        memset(hammered.records, 0, N_HAMMERED * sizeof *hammered.records);
+        pnr_live_free(&stressed, 0);
+        memset(stressed.records, 0, N_STRESSED * sizeof *stressed.records);
     }
     return unused;
 }
@@ -430,12 +430,12 @@ Test(capture, live_records_are_whole_while_they_are_stored)
     struct pnr_err err;
     pthread_t thread;
     uint32_t n_wrong = 0;
-    cr_assert_eq(pnr_live_create(".", 1, &hammered, &err), 0);
-    cr_assert_eq(pthread_create(&thread, NULL, hammer, NULL), 0);
+    cr_assert_eq(pnr_live_create(".", 1, &stressed, &err), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, stress_chunk, NULL), 0);
     for (int n_copies = 0; n_copies < 2000;) {
         struct pnr_block_header header;
-        uint32_t n = pnr_live_header(&hammered, 0, &header) ?
-                     pnr_live_copy(&hammered, 0, &header, records, PNR_BLOCK_RECORDS) : 0;
+        uint32_t n = pnr_live_header(&stressed, 0, &header) ?
+                     pnr_live_copy(&stressed, 0, &header, records, PNR_BLOCK_RECORDS) : 0;
         n_copies += n > 0;
         for (uint32_t k = 0; k < n; k++) {
             uint32_t value = pnr_record_function(records[k]);
@@ -445,10 +445,10 @@ Test(capture, live_records_are_whole_while_they_are_stored)
         }
         sched_yield();
     }
-    atomic_store(&is_hammered_enough, true);
+    atomic_store(&is_stressed_enough, true);
     pthread_join(thread, NULL);
     cr_expect_eq(n_wrong, 0);
-    pnr_live_close(&hammered, ".", true);
+    pnr_live_close(&stressed, ".", true);
 }
 
 Test(capture, live_mapping_is_not_inherited)
