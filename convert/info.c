@@ -336,6 +336,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", info->recovered);
     fprintf(out, "  %-12s%" PRIu64 " blocks damaged or missing\n", "damage", size->n_damaged);
     print_property(reader, out, "forks", "forks");
+    print_property(reader, out, "interps", "interpreters");
     print_property(reader, out, "no repr", "reprs_failed");
 }
 

@@ -1,10 +1,11 @@
 """Write the documentation of the options of both tools, and of the command `panopticon`, from the tables that they
-themselves use: recorder/panopticon_rec/options.py, convert/options.def and command/__init__.py.
+themselves use: recorder/panopticon_rec/options.py, convert/options.def and command/__init__.py. Write which Pythons are
+tested, from recorder/cpython/versions.h and .ci/run.
 
     python3 docs/generate.py                # after a change of a table; tests/format/test_options.py checks that
     it was done
 
-docs/command-line.md and docs/api.md get their tables; docs/man/ and docs/completion/ are written as a whole.
+docs/command-line.md, docs/api.md and docs/compatibility.md get their tables; docs/man/ and docs/completion/ are written as a whole.
 """
 
 import ast
@@ -401,6 +402,53 @@ def fish(tools):
     return "\n".join([*lines, ""])
 
 
+# ---- docs/compatibility.md ----
+
+STEPS = {"e2e": "in CI: all tests", "python": "in CI: what depends most on the Python", "engines": "in CI: the engines"}
+
+# What the lists that the tools use do not say: what was run by hand, the builds of CPython, and the other processor.
+BY_HAND = {14: "; by hand: all tests"}
+FREE_THREADED = "no: refused in one line"
+AARCH64 = "in CI: a part, under emulation"
+AARCH64_OTHERS = "a wheel; not run"
+LATER = "built from source; tested as a build of the newest one that knows no internals"
+
+
+def supported():
+    """Return the list recorder/cpython/versions.h: name to minor version of CPython 3."""
+    text = (ROOT / "recorder/cpython/versions.h").read_text(encoding="utf-8")
+    return {name: int(minor) for name, minor in re.findall(r"^#define CPYTHON_(\w+) (\d+)", text, re.M)}
+
+
+def steps_in_ci():
+    """Return what CI runs with each Python: minor version to the row of STEPS. The oldest is Debian's, which ./test takes."""
+    rows = re.findall(r'^    "\w+ +3\.(\d+) +(.+)"$', (ROOT / ".ci/run").read_text(encoding="utf-8"), re.M)
+    found = {int(minor): next(text for step, text in STEPS.items() if step in steps.split()) for minor, steps in rows}
+    return {supported()["OLDEST"]: STEPS["e2e"], **found}
+
+
+def table_of_pythons():
+    """Where each engine records, and what shows it: by version of CPython, its build, and processor."""
+    versions, in_ci = supported(), steps_in_ci()
+    oldest, newest = versions["OLDEST"], versions["NEWEST"]
+
+    def row(python, build, processor, frame, monitoring=None):
+        return f"| {python} | {build} | {processor} | {frame} | {monitoring or frame} |"
+
+    def engines(minor, text):
+        return text, "no: has no `sys.monitoring`" if minor < versions["MONITORING"] else text
+
+    lines = ["| CPython | build | processor | `frame` | `monitoring` |", "|---|---|---|---|---|"]
+    for minor in range(oldest, newest + 1):
+        lines.append(row(f"3.{minor}", "with the GIL", "x86-64", *engines(minor, in_ci[minor] + BY_HAND.get(minor, ""))))
+    for minor in range(oldest, newest + 1):
+        lines.append(row(f"3.{minor}", "with the GIL", "aarch64",
+                         *engines(minor, AARCH64 if minor == oldest else AARCH64_OTHERS)))
+    lines.append(row(f"3.13 to 3.{newest}", "free-threaded", "both", FREE_THREADED))
+    lines.append(row("later", "with the GIL", "both", "no", LATER))
+    return "\n".join(lines) + "\n"
+
+
 # ---- all ----
 
 def outputs():
@@ -410,6 +458,7 @@ def outputs():
     version = re.search(r'^__version__ = "(.+?)"', package, re.M)[1]
     return {ROOT / "docs/command-line.md": command_line(),
             ROOT / "docs/api.md": python_interface(),
+            ROOT / "docs/compatibility.md": fill_places("docs/compatibility.md", {"pythons": table_of_pythons()}),
             **{ROOT / "docs/man" / f"{tool.page}.1": man_page(tool, version) for tool in tools},
             ROOT / "docs/man/panopticon.1": command_page(version),
             ROOT / "docs/completion/panopticon.bash": bash(tools),

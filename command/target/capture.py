@@ -69,12 +69,14 @@ class Capture:
 
     def convert(self, converter, trace):
         """Run the converter, with the owner's rights where he can reach what it writes: the trace lies beside the capture,
-        and where he has the same root directory. Returns its exit status. Raises OSError when it cannot be run."""
+        and where he has the same root directory. Else it has this command's rights, and is given the capture itself: the
+        owner may have put another one at its name. Returns its exit status. Raises OSError when it cannot be run."""
         program = os.open(converter, os.O_PATH | os.O_CLOEXEC)      # the owner need not be able to reach it
+        capture = f"/proc/self/fd/{self._capture}" if self._root else self._name
         try:
             return subprocess.run(
-                ["panopticon attach", "-q", "-o", trace, "--", self._name], executable=f"/proc/self/fd/{program}",
-                cwd=f"/proc/self/fd/{self._folder}", pass_fds=[program, self._folder], check=False,
+                ["panopticon attach", "-q", "-o", trace, "--", capture], executable=f"/proc/self/fd/{program}",
+                cwd=f"/proc/self/fd/{self._folder}", pass_fds=[program, self._folder, self._capture], check=False,
                 **({} if self._root else self._owner.of_child())).returncode
         finally:
             os.close(program)

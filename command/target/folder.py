@@ -102,7 +102,7 @@ def open_below(base, path):
     """Return a descriptor of a directory below another one, on whose way there is no symbolic link. base: a descriptor, which
     is closed."""
     directory = base
-    for part in path.strip("/").split("/"):
+    for part in filter(None, path.split("/")):
         parent, directory = directory, -1
         try:
             directory = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)

@@ -4,15 +4,19 @@ Reads ELF files (System V ABI, chapters 4 and 5; elf(5)) of 64 bits, little-endi
 extension modules are linked with are always there.
 """
 
+import errno
 import mmap
 import os
 import re
 import struct
 
+from .folder import open_below
+
 # The name that an interpreter gives its extension modules is a constant in it (Python/dynload_shlib.c). It names the
 # version, the ABI flags, the processor and the C library: .cpython-313-x86_64-linux-gnu.so
 SUFFIX = re.compile(rb"\.cpython-3(\d+)([a-z]*)(?:-[\w-]+)?\.so\0")
 
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 HEAD = 1024         # bytes at the begin of a file that no two builds have in common: its headers
 
 
@@ -76,16 +80,27 @@ def find(pid, memory):
 def open_image(pid, memory, mapped, base, is_program):
     """Return the Image of a mapped file, or None when it is none of a 64-bit processor."""
     path = strip_root(pid, mapped)
-    with open(f"/proc/{pid}/exe" if is_program else f"/proc/{pid}/root{path}", "rb", opener=open_at_once) as file:
+    with open(os.open(f"/proc/{pid}/exe", READ) if is_program else open_mapped(pid, path), "rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     if data[:HEAD] != os.pread(memory, HEAD, base):     # an overlay may show other numbers of inodes
         raise FileNotFoundError(2, "replaced", path)
     return Image(path, mapped, base, data) if data[:6] == b"\x7fELF\x02\x01" else None
 
 
-def open_at_once(path, flags):
-    """Open a file, or what the process has put in its place, such as a pipe: that is not waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def open_mapped(pid, path):
+    """Return a descriptor of a file that a process has mapped, given its path there. What the process has put in its place is
+    not followed if it is a symbolic link, which would lead out of the root directory of the process, and not waited for if
+    it is a pipe. Raises FileNotFoundError with the path where the file is not there any more."""
+    try:
+        folder = open_below(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), os.path.dirname(path))
+        try:
+            return os.open(os.path.basename(path), READ | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            raise FileNotFoundError(errno.ENOENT, "replaced", path) from None
+        raise
 
 
 def strip_root(pid, path):

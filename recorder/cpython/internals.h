@@ -536,6 +536,16 @@ static inline enum pnr_gil cpython_gil_look(PyInterpreterState *interp, const vo
     return PNR_GIL_HELD;
 }
 
+/* ---- other interpreters ---- */
+
+/* Returns how many interpreters this process has made, the main one too; 0: not known. A release may move the field: then
+ * that of the main interpreter, which lies before it, is not there either. */
+static inline int64_t cpython_interpreters_made(void)
+{
+    bool is_there = _PyRuntime.interpreters.main == PyInterpreterState_Main();
+    return is_there ? __atomic_load_n(&_PyRuntime.interpreters.next_id, __ATOMIC_RELAXED) : 0;
+}
+
 /* ---- running a program ---- */
 
 /* Runs func(arg) as the interpreter's own main does: with no Python frame outwards of it, and with all of the recursion

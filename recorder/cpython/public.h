@@ -136,6 +136,12 @@ static inline enum pnr_gil cpython_gil_look(PyInterpreterState *interp, const vo
     return (void)interp, (void)holder, PNR_GIL_UNKNOWN;
 }
 
+/* The interface does not give how many interpreters there were. */
+static inline int64_t cpython_interpreters_made(void)
+{
+    return 0;
+}
+
 /* The program can see the recorder's own frames outwards of it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {

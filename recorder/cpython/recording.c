@@ -40,6 +40,7 @@ static struct {
     struct rec_drain_options drain;
     const struct rec_engine *engine;
     uint64_t forks;                     /* children that are not recorded */
+    int64_t interpreters;               /* the main one, and others that were reported or are the parent's */
     _Atomic uint64_t *unannounced;      /* those whose fork was not announced: in memory that they share; or NULL */
     bool was_announced;                 /* the fork of this child */
     struct {                            /* the recording that was stopped early */
@@ -47,7 +48,7 @@ static struct {
         bool is_unreported;             /* its end */
         struct rec_totals totals;
     } early;
-} recording;
+} recording = { .interpreters = 1 };
 
 PyObject *rec_recording_raise(const struct pnr_err *err)
 {
@@ -522,6 +523,7 @@ static void join_or_abandon(enum rec_state before)
     PyObject *type, *value, *traceback;
     bool is_followed = rec_captures.written.options.follows_forks;
     recording.forks = 0;
+    recording.interpreters = cpython_interpreters_made();
     rec_diagnostics_redirect(rec_captures.written.path);
     PyErr_Fetch(&type, &value, &traceback);
     if (is_followed && join_capture()) {
@@ -851,6 +853,11 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
         recording.forks += *recording.unannounced;
     if (recording.forks)
         rec_name_table_add_number("forks", recording.forks);
+    int64_t n_interpreters = cpython_interpreters_made(), n_others = n_interpreters - recording.interpreters;
+    if (n_others > 0) {
+        rec_name_table_add_number("interpreters", (uint64_t)n_others);
+        recording.interpreters = n_interpreters;
+    }
     rec_session_stop(totals);
     rec_state_take(REC_EVENT_STOPPED);
     rec_control_stop();
@@ -860,6 +867,9 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
         rec_warn("%s while recording: calls may be missing", rec_threads.missing);
     if (are_c_calls_missing)
         rec_warn("another tool's profile function was there while recording: calls of C functions may be missing");
+    if (n_others > 0)
+        rec_warn("only the main interpreter is recorded; interpreters that the program has made alongside it: %" PRId64,
+                 n_others);
 }
 
 void rec_recording_stop_early(void)

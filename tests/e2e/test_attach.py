@@ -680,6 +680,56 @@ class OtherRoot(AttachCase):
         shutil.copytree(capture, self.path("copy.pnr"))
         self.assertTrue(self.trace("copy.pnr").named("__main__.leaf"))
 
+    def test_converted_with_our_rights(self):
+        """The converter is given the capture that the process made, and nothing that is at its name by then."""
+        finished = self.command("attach", self.pid, "--for", "0.2s", "--library", "/opt", "-o", self.path("mine.trace"))
+        self.assertEqual(finished.status, 0, finished.err)
+        self.assertTrue(e2e.Trace(self.path("mine.trace")).named("__main__.leaf"))
+        script = """
+            import os, subprocess
+            from panopticon_rec.command.target import capture
+            from panopticon_rec.command.target.owner import Owner
+            os.makedirs("root/tmp")
+            one = capture.Capture("/tmp/run.pnr", os.path.abspath("root"), Owner(os.geteuid(), os.getegid(), os.getgroups()))
+            os.mkdir("root/tmp/run.pnr")
+            assert one.take("/tmp/run.pnr")
+            os.rename("root/tmp/run.pnr", "root/tmp/moved")
+            os.symlink("/etc", "root/tmp/run.pnr")
+            with open("converter", "w") as file: file.write('#!/bin/sh\\ncd -P "$5" && pwd -P > "$3"\\n')
+            os.chmod("converter", 0o755)
+            assert one.convert("converter", os.path.abspath("where")) == 0
+            with open("where") as file: assert file.read() == os.path.realpath("root/tmp/moved") + "\\n"
+        """
+        os.mkdir(self.path("work"))
+        done = e2e.run([e2e.PYTHON, "-c", dedent(script)], cwd=self.path("work"))
+        self.assertEqual(done, (0, "", ""), done.err)
+
+
+class MappedFiles(e2e.EndToEnd):
+    """The files that a target has mapped, which it may replace: command/target/image.py."""
+
+    def test_links_and_pipes(self):
+        script = """
+            import os
+            from panopticon_rec.command.target.image import open_mapped
+            here = os.path.realpath(".")
+            os.mkdir("lib")
+            with open("lib/libpython3.so", "w") as file: file.write("elf")
+            with open("precious", "w") as file: file.write("as it was")
+            def read(path): return os.read(open_mapped(os.getpid(), f"{here}/{path}"), 99)
+            assert read("lib/libpython3.so") == b"elf"
+            os.symlink("lib", "other")
+            os.symlink(f"{here}/precious", "lib/libpython3.so.1")
+            for path in "other/libpython3.so", "lib/libpython3.so.1", "lib/nothing", "precious/nothing":
+                try: read(path)
+                except FileNotFoundError as error: assert error.filename == f"{here}/{path}", error
+                else: assert False, path
+            os.mkfifo("lib/pipe")
+            assert read("lib/pipe") == b""
+        """
+        done = e2e.run([e2e.PYTHON, "-c", dedent(script)], cwd=self.directory)
+        self.assertEqual(done, (0, "", ""), done.err)
+
 
 class AnswerFolder(e2e.EndToEnd):
     """The folder in which a target answers, which may be another user's: command/target/folder.py."""

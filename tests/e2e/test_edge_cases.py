@@ -20,14 +20,15 @@ class EdgeCases(e2e.EndToEnd):
         """Two threads go beyond the guard again and again, and take turns there. How the guard lies to the frames
         depends on the stack's size."""
         program = self.write("app.py", """
-            import sys, threading
+            import os, sys, threading
             sys.setrecursionlimit(200_000)
             sys.setswitchinterval(1e-6)
             def down(n): return 0 if n == 0 else 1 + down(n - 1)
             def work():
                 for _ in range(25): down(900)
-            for pages in range(16, 32):
-                threading.stack_size(pages * 4096)
+            smallest = max(65536, os.sysconf("SC_THREAD_STACK_MIN"))    # aarch64: 128 KiB
+            for more in range(16):
+                threading.stack_size(smallest + more * 4096)
                 threads = [threading.Thread(target=work) for _ in range(2)]
                 for thread in threads: thread.start()
                 for thread in threads: thread.join()

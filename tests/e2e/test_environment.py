@@ -149,6 +149,14 @@ SUBINTERPRETERS = """
             one.close()
     """
 
+INTERPRETERS = r"panopticon: only the main interpreter is recorded; interpreters that the program has made alongside it: (\d+)\n"
+
+
+def without_interpreters(finished):
+    """What a program printed, without the one line of the recorder about other interpreters."""
+    return finished._replace(err=re.sub(INTERPRETERS, "", finished.err, count=1))
+
+
 CASES = {
     # ---- the interpreter's end
 
@@ -558,7 +566,8 @@ CASES = {
         thread.start()
         f(1000 % 900)
         thread.join()
-        """.replace("\n    ", "\n"), {"f": 3 * 5 + 101, "inner": 0, "generate": 0, "run": 4}, c_calls=True),
+        """.replace("\n    ", "\n"), {"f": 3 * 5 + 101, "inner": 0, "generate": 0, "run": 4}, c_calls=True,
+        same=without_interpreters),
     "os_exit_in_a_subinterpreter": case(SUBINTERPRETERS + """
         def f(n): return n and f(n - 1)
         f(4)
@@ -575,7 +584,7 @@ CASES = {
         '''.replace(8 * " ", "")
         f(4)
         run(TEXT)
-        """.replace("\n    ", "\n"), {"f": 5, "run": 1}),
+        """.replace("\n    ", "\n"), {"f": 5, "run": 1}, same=without_interpreters),
     "subinterpreter_of_testcapi": case("""
         import _testcapi
         def f(n): return n and f(n - 1)
@@ -583,7 +592,29 @@ CASES = {
         text = "def inner(): pass\\nfor _ in range(99): inner()\\nprint('inside', flush=True)"
         print(_testcapi.run_in_subinterp(text))
         f(3)
-        """, {"f": 8, "inner": 0}, modules=["_testcapi"]),
+        """, {"f": 8, "inner": 0}, modules=["_testcapi"], same=without_interpreters),
+    "pool_of_interpreters": case("""
+        import math, threading, time
+        from concurrent.futures import InterpreterPoolExecutor
+        def f(n): return n and f(n - 1)
+        def generate(n):
+            for i in range(n): yield f(i % 5)
+        def spin():
+            while not over:
+                list(generate(5))
+                time.sleep(0.001)
+        over = []
+        thread = threading.Thread(target=spin, daemon=True)
+        thread.start()
+        with InterpreterPoolExecutor(3) as pool:
+            print(list(pool.map(math.factorial, range(50))))
+            print(pool.submit(exec, "def inner(n): return n and inner(n - 1)\\nfor _ in range(999): inner(9)", {}).result())
+            try: pool.submit(math.factorial, -1).result()
+            except Exception as error: print(type(error).__name__)
+        over.append(1)
+        thread.join()
+        f(4)
+        """, {"inner": 0, "spin": 1}, c_calls=True, modules=["concurrent.interpreters"], same=without_interpreters),
 
     # ---- event loops and C code that calls back
 
@@ -787,7 +818,7 @@ CASES = {
         """, {"f": (901, 9902)}),
     "small_threads": case("""
         import os, threading, sys
-        threading.stack_size(65536)
+        threading.stack_size(max(65536, os.sysconf("SC_THREAD_STACK_MIN")))     # aarch64: 128 KiB
         def f(n): return n and 1 + f(n - 1)
         def fork():
             child = os.fork()
@@ -937,6 +968,25 @@ for name, one in CASES.items():
 
 class Special(Environment):
     """What takes more than one program, or is not the same but reported."""
+
+    @unittest.skipUnless(e2e.IS_KNOWN, "the interface does not give how many there were")
+    def test_interpreters_are_reported_once(self):
+        """In one line at the end of the process that made them, and in the capture; the next recording says nothing."""
+        self.write("app.py", SUBINTERPRETERS + """
+        import os, panopticon_rec
+        for _ in range(3): run("pass")
+        child = os.fork()
+        if not child: os._exit(0)
+        os.waitpid(child, 0)
+        """.replace("\n    ", "\n"))
+        for options in WAYS:
+            with self.subTest(options=options):
+                finished = self.recorded(options, ["app.py"], flags=["-W", "ignore"])
+                self.assertEqual(finished.status, 0, finished.err)
+                self.assertEqual(re.findall(INTERPRETERS, finished.err), ["3"])
+                self.assertEqual(re.sub(INTERPRETERS, "", finished.err), "")
+                info = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"])
+                self.assertEqual(re.findall(r"interps +(\d+)", info.out), ["3"])
 
     @unittest.skipIf(e2e.IS_SANITIZED, "a sanitizer's runtime wants to be loaded first")
     def test_venv(self):

@@ -340,7 +340,7 @@ class Samples(e2e.EndToEnd):
             import threading, time
             def wait(): event.wait()
             event = threading.Event()
-            threading.stack_size(65536)
+            threading.stack_size(131072)
             threads = [threading.Thread(target=wait) for i in range(300)]
             for thread in threads: thread.start()
             end = time.monotonic() + 0.5
@@ -362,7 +362,7 @@ class Samples(e2e.EndToEnd):
         turn would come again after 25 s."""
         measured, _ = self.take(MEASURES + """
     event = threading.Event()
-    threading.stack_size(65536)
+    threading.stack_size(131072)
     threads = [threading.Thread(target=event.wait) for i in range(200)]
     for thread in threads: thread.start()
     @measure

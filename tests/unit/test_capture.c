@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -383,6 +386,69 @@ Test(capture, live_mapping_counts_a_full_chunk)
     cr_expect_eq(pnr_live_count(&live, 0), PNR_BLOCK_RECORDS);
     cr_expect_eq(pnr_live_count(&live, 1), 2);
     pnr_live_close(&live, ".", true);
+}
+
+/* ---- the order of stores (specs/recording.md, section 7) ---- */
+
+#define N_STRESSED 2048                 /* records of a chunk before it is freed */
+#define RETRACTED_ONCE (UINT32_C(1) << 31)
+
+static struct pnr_live stressed;
+static _Atomic bool is_stressed_enough;
+
+/* A record all of whose fields have the same value: halves of two records would show. */
+static void store_stressed(uint32_t k, uint32_t value)
+{
+    pnr_live_store(&stressed.records[k], pnr_record_make(value, PNR_START, (uint64_t)value << 16 | value >> 16, value));
+}
+
+/* Takes, fills and frees the chunk again and again, and retracts some of the records. */
+static void *stress_chunk(void *unused)
+{
+    for (uint32_t block = 1; !atomic_load(&is_stressed_enough); block = block % 0xffff + 1) {
+        struct pnr_block_header header = { .thread = block };
+        pnr_block_header_seal(&header);
+        pnr_live_begin(&stressed, 0, &header);
+        for (uint32_t k = 0; k < N_STRESSED; k++) {
+            store_stressed(k, block << 15 | k);
+            if (k % 5)
+                continue;
+            pnr_live_clear(&stressed.records[k]);
+            store_stressed(k, RETRACTED_ONCE | block << 15 | k);
+        }
+        pnr_live_free(&stressed, 0);
+        memset(stressed.records, 0, N_STRESSED * sizeof *stressed.records);
+    }
+    return unused;
+}
+
+/* Each record that is copied meanwhile is whole, of the block whose header was read, and in its place. On a processor that
+ * reorders stores this finds a release or an acquire that is missing. */
+Test(capture, live_records_are_whole_while_they_are_stored)
+{
+    static struct pnr_record records[PNR_BLOCK_RECORDS];
+    struct pnr_err err;
+    pthread_t thread;
+    uint32_t n_wrong = 0;
+    cr_assert_eq(pnr_live_create(".", 1, &stressed, &err), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, stress_chunk, NULL), 0);
+    for (int n_copies = 0; n_copies < 2000;) {
+        struct pnr_block_header header;
+        uint32_t n = pnr_live_header(&stressed, 0, &header) ?
+                     pnr_live_copy(&stressed, 0, &header, records, PNR_BLOCK_RECORDS) : 0;
+        n_copies += n > 0;
+        for (uint32_t k = 0; k < n; k++) {
+            uint32_t value = pnr_record_function(records[k]);
+            n_wrong += (value & ~RETRACTED_ONCE) != (((uint32_t)header.thread << 15 | k) & ~RETRACTED_ONCE) ||
+                       pnr_record_ticks(records[k]) != value ||
+                       pnr_record_frame(records[k]) != ((uint64_t)value << 16 | value >> 16);
+        }
+        sched_yield();
+    }
+    atomic_store(&is_stressed_enough, true);
+    pthread_join(thread, NULL);
+    cr_expect_eq(n_wrong, 0);
+    pnr_live_close(&stressed, ".", true);
 }
 
 Test(capture, live_mapping_is_not_inherited)
