@@ -22,7 +22,7 @@ enum column_type {
 };
 
 /* What has the field. */
-enum column_owner { OF_ROW, OF_FUNCTION, OF_THREAD };
+enum column_owner { OF_ROW, OF_FUNCTION, OF_THREAD, OF_CAPTURE };
 
 struct column {
     const char *name;                   /* ends in its unit, if it has one */
@@ -71,5 +71,12 @@ struct row {
       offsetof(struct named_thread, host), 0, TEXT_HOST }, \
     { "is_greenlet", NULL, "a greenlet, which has a stack of its own in a thread", COLUMN_BOOL, OF_THREAD, \
       offsetof(struct named_thread, is_greenlet), 1, 0 }
+
+/* The columns of the capture that rows are from, which all tables have. */
+#define COLUMNS_OF_CAPTURE \
+    { "capture", NULL, "path of the capture", COLUMN_TEXT, OF_CAPTURE, offsetof(struct named_capture, path), 0, \
+      TEXT_CAPTURE }, \
+    { "start_realtime_ns", "ns", "wall clock at the start of the capture's trace, since 1970; null if it is not known", \
+      COLUMN_INT64, OF_CAPTURE, offsetof(struct named_capture, start_realtime_ns), 0, 0 }
 
 #endif

@@ -49,6 +49,7 @@ static const struct column slice_columns[] = {
     COLUMN_OF_FLAG("inexact", SLICE_INEXACT, "its begin or end may be wrong by more than 1 us"),
     { "values_json", NULL, "what the program gave it, a JSON object; null if that is nothing", COLUMN_STRING, OF_ROW,
       offsetof(struct slice_row, values), 0, 0 },
+    COLUMNS_OF_CAPTURE,
 };
 
 static void forget_levels(struct slices_table *slices)

@@ -17,7 +17,7 @@
 
 /* Of the names, units and meanings of the columns: the second number grows when there are more, the first one when one
  * is other than it was. */
-#define TABLE_VERSION "1.1"
+#define TABLE_VERSION "1.2"
 
 /* How many rows a batch has, or bytes of strings, or a few more. */
 #define TABLE_BATCH_ROWS (1 << 16)
