@@ -79,7 +79,7 @@ class Fleet(e2e.EndToEnd):
         output, killed = self.path("slices.parquet"), []
         killer = threading.Thread(target=self.kill_worker, args=(killed, output))
         killer.start()
-        fleet_spark.read_captures(self.spark, captures).write.partitionBy("service", "host", "hour").parquet(output)
+        fleet_spark.write_slices(self.spark, captures, output)
         killer.join()
         found = self.spark.read.parquet(output).cache()
         problems = {row.capture.split("/")[-2:][1]: row.problem for row in found.where("problem is not null").collect()}
