@@ -72,8 +72,8 @@ RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
 
 
 def parse_compared(path):
-    if not path.endswith((".folded", ".trace", ".json", ".pftrace")):
-        raise ValueError(f"{path!r} does not end in .folded, .trace or .pftrace")
+    if not path.endswith((".folded", ".html", ".trace", ".json", ".pftrace")):
+        raise ValueError(f"{path!r} does not end in .folded, .html, .trace or .pftrace")
     return path
 
 
@@ -152,6 +152,7 @@ SUBCOMMANDS = {
                  Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
                  Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
                         "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. "
+                        "`.html`: a page with these and all figures, in the style of `panopticon report`. "
                         "`.trace`, `.json`, `.pftrace`: one timeline of all captures.", short="o"),
                  Option("align", ALIGNED, "start", OUTPUT, "what is at the same time in all captures",
                         "For one timeline. `start`: their starts. `mark:NAME`: their first instant or span of that name."),
