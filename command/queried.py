@@ -65,8 +65,9 @@ def open_captures(subcommand, paths):
 
 def report_findings(subcommand, capture):
     """Report what was found to be damaged or missing. Returns the exit status: 0, or 1 when a part could not be read."""
+    name = f"panopticon {subcommand}"
     for line in capture.messages:
-        sys.stderr.write(f"panopticon {subcommand}: {line}\n")
+        sys.stderr.write(f"{name}: {line}\n")
     return 0 if capture.is_whole else 1
 
 
