@@ -7,6 +7,7 @@ A subcommand that is another program's work becomes that program (os.execv), so 
 terminal. What only one subcommand needs is imported when it runs: this module costs the start of each recording.
 """
 
+import io
 import os
 import sys
 
@@ -71,8 +72,8 @@ RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
 
 
 def parse_compared(path):
-    if not path.endswith((".folded", ".trace", ".json", ".pftrace")):
-        raise ValueError(f"{path!r} does not end in .folded, .trace or .pftrace")
+    if not path.endswith((".folded", ".html", ".trace", ".json", ".pftrace")):
+        raise ValueError(f"{path!r} does not end in .folded, .html, .trace or .pftrace")
     return path
 
 
@@ -151,6 +152,7 @@ SUBCOMMANDS = {
                  Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
                  Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
                         "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. "
+                        "`.html`: a page with these and all figures, in the style of `panopticon report`. "
                         "`.trace`, `.json`, `.pftrace`: one timeline of all captures.", short="o"),
                  Option("align", ALIGNED, "start", OUTPUT, "what is at the same time in all captures",
                         "For one timeline. `start`: their starts. `mark:NAME`: their first instant or span of that name."),
@@ -175,6 +177,28 @@ def format_help():
                       "panopticon SUBCOMMAND --help describes each.", ""])
 
 
+class StandardOutput(io.FileIO):
+    """Standard output, whose errors have its name."""
+
+    NAME = "standard output"
+
+    def __init__(self):
+        super().__init__(1, "w", closefd=False)
+
+    def write(self, data):
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = self.NAME
+            raise
+
+
+def open_output():
+    """Return a stream of text to standard output."""
+    raw = StandardOutput()
+    return io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, line_buffering=raw.isatty())
+
+
 def discard_output():
     """Write nothing more to standard output: what is still in its buffer cannot be written."""
     null = os.open(os.devnull, os.O_WRONLY)
@@ -185,6 +209,7 @@ def discard_output():
 def main():
     """Run the command line. Returns the exit status. What goes wrong is reported in a line, also that nobody reads the output
     or that the disk is full."""
+    sys.stdout = sys.stdout and open_output()
     for stream in "stdout", "stderr":
         if not getattr(sys, stream):    # closed; a program that takes this one's place finds it so, too
             setattr(sys, stream, open(os.devnull, "w"))
@@ -198,9 +223,11 @@ def main():
     except KeyboardInterrupt:
         return 128 + _signal.SIGINT
     except OSError as error:
-        discard_output()
-        where = error.filename or "standard output: cannot write"       # the one file that is written without a name
-        fail(f"{name}: {where}: {error.strerror or error}")
+        why, where = error.strerror or error, error.filename
+        if where == StandardOutput.NAME:
+            discard_output()
+            where += ": cannot write"
+        fail(f"{name}: {where}: {why}" if where else f"{name}: {why}")
 
 
 def run(name, words):

@@ -9,7 +9,7 @@ import sys
 
 from . import fail
 from .files import completed
-from .queried import Captures, Parser, import_package, table_of
+from .queried import Parser, import_package, open_captures, report_findings, table_of
 
 ABOUT = """Writes the slices of a capture as a Parquet file. A large capture, or a name that ends in a slash, becomes a
 folder with files for each process and hour. Options that select a part of the capture work here, too: --from, --to,
@@ -31,21 +31,21 @@ def main(words):
     options = parser.parse(words)
     pyarrow = import_package("convert", "pyarrow", "pyarrow", "parquet")
     import_package("convert", "pyarrow.parquet", "pyarrow", "parquet")
-    captures = Captures("convert", options.captures)
+    capture = open_captures("convert", options.captures)
     kind = Folder if options.output.endswith("/") or sum(map(size_of, options.captures)) >= LARGE else File
     if kind is Folder and os.path.lexists(options.output.rstrip("/")):
         fail(f"convert: {options.output}: there is one already")
     try:
         with completed(options.output.rstrip("/")) as temporary:
-            writer = kind(pyarrow, temporary)
-            for capture in captures.opened:
-                write_slices(pyarrow, writer, table_of(capture, "slices", options.selection))
+            reader = open_stream(pyarrow, table_of(capture, "slices", options.selection))
+            writer = kind(pyarrow, temporary, reader.schema)
+            write_slices(pyarrow, writer, reader)
             writer.close()
     except OSError as error:
         fail(f"convert: {options.output}: cannot write: {error.strerror or error}")
     if not options.quiet:
         sys.stderr.write(f"panopticon convert: {writer.n_rows} slices: {options.output}, {size_of(options.output)} bytes\n")
-    return 0 if captures.report() else 1
+    return report_findings("convert", capture)
 
 
 def size_of(path):
@@ -56,10 +56,8 @@ def size_of(path):
                if os.path.isfile(os.path.join(folder, name)))
 
 
-def write_slices(pyarrow, writer, table):
-    """Give a table to a writer, in pieces of about a row group."""
-    reader = open_stream(pyarrow, table)
-    writer.begin(reader.schema)
+def write_slices(pyarrow, writer, reader):
+    """Give the batches to a writer, in pieces of about a row group."""
     batches, n = [], 0
     for batch in read_batches(reader):
         batches.append(batch)
@@ -97,14 +95,9 @@ def unified(pyarrow, batches):
 class File:
     """One file with all slices."""
 
-    def __init__(self, pyarrow, path):
-        self._pyarrow, self._path, self._file = pyarrow, path, None
+    def __init__(self, pyarrow, path, schema):
+        self._file = ParquetFile(pyarrow, path, schema)
         self.n_rows = 0
-
-    def begin(self, schema):
-        """A capture begins: its slices have this schema."""
-        if not self._file:
-            self._file = ParquetFile(self._pyarrow, self._path, schema)
 
     def write(self, table):
         self.n_rows += table.num_rows
@@ -134,23 +127,20 @@ class Folder:
     """A folder with a folder for each process and hour: pid=70/hour=2026-11-26T08/slices-1.parquet. The hour is that in
     which a slice begins, in UTC. As in other data of this kind, pid is no column of the files."""
 
-    def __init__(self, pyarrow, path):
-        self._pyarrow, self._path, self._start_ns = pyarrow, path, 0
+    def __init__(self, pyarrow, path, _):
+        self._pyarrow, self._path = pyarrow, path
         self._open = {}                 # (pid, hour) to [file, rows that are not yet written, how many]; the last used last
         self._n_files = {}              # (pid, hour) to how many files there have been
         self._pid = None
         self.n_rows = 0
         os.mkdir(path)
 
-    def begin(self, schema):
-        self._close_all()
-        self._start_ns = int((schema.metadata or {}).get(b"panopticon.start_realtime_ns", 0))
-
     def write(self, table):
         """Distribute the rows. Memory: MAX_OPEN row groups."""
         compute = __import__("pyarrow.compute").compute
         self.n_rows += table.num_rows
-        hours = compute.divide(compute.add(table["begin_ns"], self._start_ns), HOUR_NS)
+        starts = compute.fill_null(table["start_realtime_ns"], 0)
+        hours = compute.divide(compute.add(table["begin_ns"], starts), HOUR_NS)
         table = table.append_column("hour", hours)
         keys = table.group_by(["pid", "hour"], use_threads=False).aggregate([]).to_pylist()
         for key in keys:

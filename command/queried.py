@@ -53,33 +53,22 @@ def import_package(subcommand, package, name, extra):
              f"{sys.executable} -m pip install 'panopticon-rec[{extra}]'")
 
 
-class Captures:
-    """The captures of a command line. Those that cannot be read are reported, and left out."""
+def open_captures(subcommand, paths):
+    """Open captures as one, or end with a line when none can be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")             # `messages` has them, too
+        try:
+            return panopticon_rec.open(*paths)
+        except (ImportError, OSError, ValueError) as error:
+            fail(f"{subcommand}: {error}")
 
-    def __init__(self, subcommand, paths):
-        """Open the captures, or end with a line when none can be read."""
-        self._name = f"panopticon {subcommand}"
-        self.opened = [capture for capture in map(self._open, paths) if capture]
-        self._are_all = len(self.opened) == len(paths)
-        if not self.opened:
-            sys.exit(2)
 
-    def _open(self, path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")         # `messages` has them, too
-            try:
-                return panopticon_rec.open(path)
-            except ImportError as error:
-                fail(f"{self._name.split()[1]}: {error}")
-            except (OSError, ValueError) as error:
-                sys.stderr.write(f"{self._name}: {error}\n")
-
-    def report(self):
-        """Report what was found to be damaged or missing. Returns whether all is whole."""
-        for capture in self.opened:
-            for line in capture.messages:
-                sys.stderr.write(f"{self._name}: {line}\n")
-        return self._are_all and all(capture.is_whole for capture in self.opened)
+def report_findings(subcommand, capture):
+    """Report what was found to be damaged or missing. Returns the exit status: 0, or 1 when a part could not be read."""
+    name = f"panopticon {subcommand}"
+    for line in capture.messages:
+        sys.stderr.write(f"{name}: {line}\n")
+    return 0 if capture.is_whole else 1
 
 
 def table_of(capture, name, selection, columns=None):

@@ -10,12 +10,11 @@ import shutil
 import sys
 
 from . import SUBCOMMANDS, fail
-from .queried import Captures, Parser, import_package, table_of
+from .queried import Parser, import_package, open_captures, report_findings, table_of
 
 ROW = SUBCOMMANDS["sql"]
-ABOUT = """Asks captures a question in SQL, by DuckDB. The tables are slices, functions, stacks, counters and flows; each
-also has the column capture. Options that select a part of the captures work here, too: --from, --to, --process, --thread,
---include, --exclude, --min-duration."""
+ABOUT = """Asks captures a question in SQL, by DuckDB. The tables are slices, functions, stacks, counters and flows. Options that
+select a part of the captures work here, too: --from, --to, --process, --thread, --include, --exclude, --min-duration."""
 
 TABLES = "slices", "functions", "stacks", "counters", "flows"
 OF_FUNCTIONS = "include", "exclude", "min_duration"     # keywords that counters do not have
@@ -32,26 +31,20 @@ def main(words):
     if len(options.words) < 2:
         fail("sql: give a capture and a query: panopticon sql run.pnr \"select function, calls from functions\"")
     duckdb = import_package("sql", "duckdb", "DuckDB", "sql")
-    captures = Captures("sql", options.words[:-1])
+    capture = open_captures("sql", options.words[:-1])
     connection = duckdb.connect()
     try:
         for name in TABLES:
-            add_table(connection, captures.opened, name, options.selection)
+            add_table(connection, capture, name, options.selection)
         (print_json if options.json else print_csv if options.csv else print_table)(connection, options.words[-1])
     except duckdb.Error as error:
         fail(f"sql: {error}")
-    return 0 if captures.report() else 1
+    return report_findings("sql", capture)
 
 
-def add_table(connection, captures, name, selection):
-    """Make a view of the tables of this name of all captures."""
+def add_table(connection, capture, name, selection):
     selection = [one for one in selection if name != "counters" or one[0] not in OF_FUNCTIONS]
-    parts = []
-    for number, capture in enumerate(captures):
-        connection.register(f"{name}_{number}", table_of(capture, name, selection))
-        path = capture.path.replace("'", "''")
-        parts.append(f"select *, '{path}' as capture from {name}_{number}")
-    connection.execute(f"create view {name} as {' union all '.join(parts)}")
+    connection.register(name, table_of(capture, name, selection))
 
 
 def print_table(connection, query):

@@ -16,24 +16,32 @@ from pyspark.sql import SparkSession, functions
 SCHEMA = ("service string, release string, host string, hour string, capture string, function string, begin_ns bigint, "
           "dur_ns bigint, self_ns bigint, problem string")
 
+CAPTURES_OF_TASK = 4        # what is done again when a worker is killed
+
 
 def main(captures, output):
     spark = SparkSession.builder.appName("captures").getOrCreate()
-    slices = read_captures(spark, captures)
-    slices.write.partitionBy("service", "host", "hour").parquet(output)
+    write_slices(spark, captures, output)
     found = spark.read.parquet(output)
     found.where("problem is not null").select("capture", "problem").show(truncate=False)
     slowest(found).show(truncate=False)
     spark.stop()
 
 
+def write_slices(spark, folder, output):
+    """Write the slices of all captures below a folder as Parquet, by service, host and hour. A task writes several files at
+    a time: without that, Spark sorts all of its slices first."""
+    spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "100")
+    read_captures(spark, folder).write.partitionBy("service", "host", "hour").parquet(output)
+
+
 def read_captures(spark, folder):
     """Return a DataFrame with the slices of all captures below a folder. A capture that cannot be read, or not as a whole,
     has rows with a `problem` and no function."""
     paths = sorted(str(path) for path in Path(folder).glob("*/*/*.pnr"))
-    n = min(len(paths), 4 * spark.sparkContext.defaultParallelism)
-    return spark.createDataFrame([(path,) for path in paths], "path string").repartition(max(n, 1), "path") \
-        .mapInArrow(read_batches, SCHEMA)
+    n = max(len(paths) // CAPTURES_OF_TASK, min(len(paths), 4 * spark.sparkContext.defaultParallelism), 1)
+    tasks = spark.sparkContext.parallelize([(path,) for path in paths], n)
+    return spark.createDataFrame(tasks, "path string").mapInArrow(read_batches, SCHEMA)
 
 
 def read_batches(batches):

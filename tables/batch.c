@@ -115,6 +115,10 @@ static struct fields find_fields(const struct batch *batch, const struct column 
         fields.owners = (const char *)names->threads + column->offset;
         fields.owner_size = sizeof *names->threads;
         break;
+    case OF_CAPTURE:                    /* it is the same one for all rows */
+        fields.rows = (const char *)&names->capture + column->offset;
+        fields.row_size = 0;
+        break;
     }
     return fields;
 }

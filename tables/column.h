@@ -23,7 +23,7 @@ enum column_type {
 };
 
 /* What has the field. */
-enum column_owner { OF_ROW, OF_FUNCTION, OF_THREAD };
+enum column_owner { OF_ROW, OF_FUNCTION, OF_THREAD, OF_CAPTURE };
 
 struct column {
     const char *name;                   /* ends in its unit, if it has one */
@@ -86,7 +86,6 @@ struct row {
     { "is_greenlet", NULL, "a greenlet, which has a stack of its own in a thread", COLUMN_BOOL, OF_THREAD, \
       offsetof(struct named_thread, is_greenlet), 1, 0 }
 
-
 /* Those of a row's `spent`. prefix: of their names; of: what they are a part of. */
 #define COLUMN_OF_SPENT(row_type, prefix, field, about) \
     { prefix #field, "ns", about, COLUMN_INT64, OF_ROW, offsetof(row_type, spent.field), 0, 0 }
@@ -96,5 +95,12 @@ struct row {
     COLUMN_OF_SPENT(row_type, prefix, queued_ns, "... in which it could have run, but had no processor"), \
     COLUMN_OF_SPENT(row_type, prefix, waited_ns, "... in which it could not run"), \
     COLUMN_OF_SPENT(row_type, prefix, held_gil_ns, "... in which it held the GIL, whatever else it did")
+
+/* The columns of the capture that rows are from, which all tables have. */
+#define COLUMNS_OF_CAPTURE \
+    { "capture", NULL, "path of the capture", COLUMN_TEXT, OF_CAPTURE, offsetof(struct named_capture, path), 0, \
+      TEXT_CAPTURE }, \
+    { "start_realtime_ns", "ns", "wall clock at the start of the capture's trace, since 1970; null if it is not known", \
+      COLUMN_INT64, OF_CAPTURE, offsetof(struct named_capture, start_realtime_ns), 0, 0 }
 
 #endif

@@ -31,6 +31,7 @@ static const struct column counter_columns[] = {
     { "value", NULL, "the number, as it is from then on", COLUMN_FLOAT64, OF_ROW,
       offsetof(struct counter_row, value), 0, 0 },
     COLUMNS_OF_THREAD,
+    COLUMNS_OF_CAPTURE,
 };
 
 static const struct column flow_columns[] = {
@@ -44,6 +45,7 @@ static const struct column flow_columns[] = {
       OF_ROW, offsetof(struct flow_row, is_work), 1, 0 },
     COLUMNS_OF_FUNCTION,
     COLUMNS_OF_THREAD,
+    COLUMNS_OF_CAPTURE,
 };
 
 static struct events_table *events_table_of(struct sink *sink)

@@ -40,6 +40,7 @@ static const struct column function_columns[] = {
     { "is_estimated", NULL, "the calls were not recorded, as the function was muted", COLUMN_BOOL, OF_ROW,
       offsetof(struct function_row, is_estimated), 1, 0 },
     COLUMNS_OF_SPENT(struct function_row, "self_", "`self_ns`"),
+    COLUMNS_OF_CAPTURE,
 };
 
 static uint32_t name_call_function(struct names *names, const struct call_function *function)

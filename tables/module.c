@@ -3,28 +3,29 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "convert/open_capture.h"
 #include "stream.h"
 
 #define FINDINGS_CAPSULE "panopticon_rec.findings"
 
-/* Raises what err says. Returns NULL. path: of the capture. */
-static PyObject *raise_err(const struct pnr_err *err, const char *path, struct findings *findings)
+/* Raises what err says of a query's captures. */
+static void raise_err(const struct pnr_err *err, const struct query *query)
 {
     char text[1024];
     char *finding = NULL;
-    if (err->code == PNR_E_MEMORY)
-        return PyErr_NoMemory();
+    if (err->code == PNR_E_MEMORY) {
+        PyErr_NoMemory();
+        return;
+    }
     if (err->code == PNR_E_SYSTEM) {
         errno = err->sys_errno;
-        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, query->paths[0]);
+        return;
     }
     if (err->code == PNR_OK && !*err->what)     /* all that is wrong has been reported */
-        finding = findings_copy(findings, 0);
+        finding = findings_copy(query->findings, 0);
     PyErr_Format(PyExc_ValueError, "%s", finding ? finding :
                  *err->what ? pnr_err_describe(err, text, sizeof text) : "nothing in the capture can be read");
     free(finding);
-    return NULL;
 }
 
 /* ---- what is wanted ---- */
@@ -101,28 +102,47 @@ static int add_query_options(struct query *query, PyObject *pairs)
     return 0;
 }
 
-/* Makes a query of the arguments (findings, path, table, options, columns). Returns 0; or -1 with an exception, and
+/* paths: a tuple. */
+static int add_query_paths(struct query *query, PyObject *paths)
+{
+    query->paths = calloc((size_t)PyTuple_GET_SIZE(paths) + 1, sizeof *query->paths);
+    if (!query->paths) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(paths); i++) {
+        PyObject *path;
+        if (!PyUnicode_FSConverter(PyTuple_GET_ITEM(paths, i), &path))
+            return -1;
+        query->paths[i] = strdup(PyBytes_AS_STRING(path));
+        Py_DECREF(path);
+        if (!query->paths[i]) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        query->n_paths++;
+    }
+    return 0;
+}
+
+/* Makes a query of the arguments (findings, paths, table, options, columns). Returns 0; or -1 with an exception, and
  * then it is cleared. */
 static int parse_query(PyObject *args, struct query *query)
 {
-    PyObject *capsule, *path, *pairs, *names;
+    PyObject *capsule, *paths, *pairs, *names;
     const char *name;
     *query = (struct query){ .n_options = 0 };
-    if (!PyArg_ParseTuple(args, "OO&sO!O", &capsule, PyUnicode_FSConverter, &path, &name, &PyTuple_Type, &pairs,
-                          &names))
+    if (!PyArg_ParseTuple(args, "OO!sO!O", &capsule, &PyTuple_Type, &paths, &name, &PyTuple_Type, &pairs, &names))
         return -1;
     struct findings *findings = PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE);
-    query->path = strdup(PyBytes_AS_STRING(path));
     query->kind = table_find(name);
-    Py_DECREF(path);
     if (!findings)
-        return query_clear(query), -1;
+        return -1;
     query->findings = findings_share(findings);
-    if (!query->path)
-        PyErr_NoMemory();
-    else if (!query->kind)
+    if (!query->kind)
         PyErr_Format(PyExc_ValueError, "no table: %s", name);
-    else if (choose_columns(query, names) == 0 && add_query_options(query, pairs) == 0)
+    else if (add_query_paths(query, paths) == 0 && choose_columns(query, names) == 0 &&
+             add_query_options(query, pairs) == 0)
         return 0;
     query_clear(query);
     return -1;
@@ -135,35 +155,31 @@ static void free_findings_capsule(PyObject *capsule)
     findings_release(PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE));
 }
 
-/* open(path): looks whether there is a capture. Returns the capsule of its findings. */
-static PyObject *open_findings(PyObject *module, PyObject *arg)
+/* open(paths): looks whether there are captures. Returns the capsule of their findings. */
+static PyObject *open_findings(PyObject *module, PyObject *paths)
 {
-    PyObject *path;
-    struct capture capture;
+    struct query query = { .findings = findings_new() };
     struct pnr_err err;
     int status;
     (void)module;
-    if (!PyUnicode_FSConverter(arg, &path))
-        return NULL;
-    struct findings *findings = findings_new();
-    PyObject *capsule = findings ? PyCapsule_New(findings, FINDINGS_CAPSULE, free_findings_capsule) : PyErr_NoMemory();
-    if (!capsule) {
-        findings_release(findings);
-        Py_DECREF(path);
+    if (!query.findings)
+        return PyErr_NoMemory();
+    PyObject *capsule = PyCapsule_New(findings_share(query.findings), FINDINGS_CAPSULE, free_findings_capsule);
+    if (!capsule)
+        findings_release(query.findings);
+    if (!capsule || add_query_paths(&query, paths) < 0) {
+        Py_CLEAR(capsule);
+        query_clear(&query);
         return NULL;
     }
-    const struct diagnostics diagnostics = findings_diagnostics(findings);
-    const char *name = PyBytes_AS_STRING(path);
     Py_BEGIN_ALLOW_THREADS
-    status = capture_open(&capture, &(struct capture_paths){ .paths = &name, .n = 1 }, NULL, &diagnostics, &err);
-    if (status == 0)
-        capture_close(&capture);
+    status = query_find_captures(&query, &err);
     Py_END_ALLOW_THREADS
     if (status < 0) {
-        raise_err(&err, PyBytes_AS_STRING(path), findings);
+        raise_err(&err, &query);
         Py_CLEAR(capsule);
     }
-    Py_DECREF(path);
+    query_clear(&query);
     return capsule;
 }
 
@@ -211,7 +227,7 @@ static PyObject *is_whole(PyObject *module, PyObject *capsule)
     return findings ? PyBool_FromLong(!findings_have_damage(findings)) : NULL;
 }
 
-/* check(findings, path, table, options, columns): raises ValueError for what stream() cannot be asked. */
+/* check(findings, paths, table, options, columns): raises ValueError for what stream() cannot be asked. */
 static PyObject *check_query(PyObject *module, PyObject *args)
 {
     struct query query;
@@ -233,88 +249,72 @@ static PyObject *check_query(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static void free_stream_capsule(PyObject *capsule)
-{
-    struct ArrowArrayStream *stream = PyCapsule_GetPointer(capsule, "arrow_array_stream");
-    if (stream->release)                /* else a consumer has moved it */
-        stream->release(stream);
-    free(stream);
-}
-
-/* stream(findings, path, table, options, columns): returns a capsule with an ArrowArrayStream. */
-static PyObject *make_stream(PyObject *module, PyObject *args)
+/* Makes a capsule of a structure of this size, which fill() fills in for the query of the arguments. The structure is zero
+ * before, and released and freed by the destructor in any case. fill() returns 0, or -1 and fills err. */
+static PyObject *make_capsule(PyObject *args, size_t size, const char *name, PyCapsule_Destructor destructor,
+                              int (*fill)(struct query *query, void *out, struct pnr_err *err))
 {
     struct query query;
     struct pnr_err err;
     int status;
-    (void)module;
     if (parse_query(args, &query) < 0)
         return NULL;
-    struct findings *findings = findings_share(query.findings);
-    struct ArrowArrayStream *stream = calloc(1, sizeof *stream);
-    char *path = strdup(query.path);
-    if (!stream || !path) {
+    void *out = calloc(1, size);
+    PyObject *capsule = out ? PyCapsule_New(out, name, destructor) : PyErr_NoMemory();
+    if (!capsule) {
+        free(out);
         query_clear(&query);
-        findings_release(findings);
-        free(path);
-        free(stream);
-        return PyErr_NoMemory();
+        return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = stream_open(stream, &query, &err);
+    status = fill(&query, out, &err);
     Py_END_ALLOW_THREADS
-    PyObject *capsule = NULL;
-    if (status < 0)
-        raise_err(&err, path, findings);
-    else
-        capsule = PyCapsule_New(stream, "arrow_array_stream", free_stream_capsule);
-    if (!capsule) {
-        if (stream->release)
-            stream->release(stream);
-        free(stream);
+    if (status < 0) {
+        raise_err(&err, &query);
+        Py_CLEAR(capsule);
     }
-    free(path);
-    findings_release(findings);
+    query_clear(&query);
     return capsule;
+}
+
+static void free_stream_capsule(PyObject *capsule)
+{
+    struct ArrowArrayStream *stream = PyCapsule_GetPointer(capsule, "arrow_array_stream");
+    if (stream->release)                /* else a consumer has moved it, or there was none */
+        stream->release(stream);
+    free(stream);
+}
+
+static int fill_stream(struct query *query, void *out, struct pnr_err *err)
+{
+    return stream_open(out, query, err);
+}
+
+/* stream(findings, paths, table, options, columns): returns a capsule with an ArrowArrayStream. */
+static PyObject *make_stream(PyObject *module, PyObject *args)
+{
+    (void)module;
+    return make_capsule(args, sizeof(struct ArrowArrayStream), "arrow_array_stream", free_stream_capsule, fill_stream);
 }
 
 static void free_schema_capsule(PyObject *capsule)
 {
     struct ArrowSchema *schema = PyCapsule_GetPointer(capsule, "arrow_schema");
-    if (schema->release)                /* else a consumer has moved it */
+    if (schema->release)                /* else a consumer has moved it, or there was none */
         schema->release(schema);
     free(schema);
 }
 
-/* schema(findings, path, table, options, columns): returns a capsule with an ArrowSchema. */
+static int fill_schema(struct query *query, void *out, struct pnr_err *err)
+{
+    return stream_describe(query, out, err);
+}
+
+/* schema(findings, paths, table, options, columns): returns a capsule with an ArrowSchema. */
 static PyObject *make_schema(PyObject *module, PyObject *args)
 {
-    struct query query;
-    struct pnr_err err;
-    int status;
     (void)module;
-    if (parse_query(args, &query) < 0)
-        return NULL;
-    struct ArrowSchema *schema = calloc(1, sizeof *schema);
-    if (!schema) {
-        query_clear(&query);
-        return PyErr_NoMemory();
-    }
-    Py_BEGIN_ALLOW_THREADS
-    status = stream_describe(&query, schema, &err);
-    Py_END_ALLOW_THREADS
-    PyObject *capsule = NULL;
-    if (status < 0)
-        raise_err(&err, query.path, query.findings);
-    else
-        capsule = PyCapsule_New(schema, "arrow_schema", free_schema_capsule);
-    if (!capsule) {
-        if (schema->release)
-            schema->release(schema);
-        free(schema);
-    }
-    query_clear(&query);
-    return capsule;
+    return make_capsule(args, sizeof(struct ArrowSchema), "arrow_schema", free_schema_capsule, fill_schema);
 }
 
 static PyMethodDef methods[] = {

@@ -58,6 +58,12 @@ uint32_t names_add_text(struct names *names, enum text_column column, struct pnr
     return join_texts(names, column, &text, 1);
 }
 
+void names_capture(struct names *names, const char *path, uint64_t start_realtime_ns)
+{
+    names->capture.path = names_add_text(names, TEXT_CAPTURE, (struct pnr_string){ path, (uint32_t)strlen(path) });
+    names->capture.start_realtime_ns = start_realtime_ns ? start_realtime_ns : UINT64_MAX;
+}
+
 /* Adds a text unless it is empty: then nothing is known. */
 static uint32_t add_known_text(struct names *names, enum text_column column, struct pnr_string text)
 {

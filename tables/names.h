@@ -1,7 +1,7 @@
 /* What the rows of a table refer to: functions and threads, each described once for all rows, and the texts of its
  * columns. Hides that functions of several processes are one if their names, file, line and kind are the same.
  *
- *     names_init()
+ *     names_init(), names_capture()
  *     for each process: names_process(), names_thread(); then names_find_function(), names_find_thread()
  *     names_clear()
  *
@@ -23,7 +23,7 @@
 /* The columns that have texts: each has its own numbers. */
 enum text_column {
     TEXT_FUNCTION, TEXT_MODULE, TEXT_NAME, TEXT_FILE, TEXT_KIND, TEXT_HOST, TEXT_PROCESS, TEXT_THREAD, TEXT_LABEL, TEXT_SERIES,
-    TEXT_PHASE, TEXT_COLUMNS
+    TEXT_PHASE, TEXT_CAPTURE, TEXT_COLUMNS
 };
 
 /* Numbers of texts, but line. */
@@ -41,10 +41,16 @@ struct named_thread {
     uint32_t is_greenlet;
 };
 
+struct named_capture {
+    uint64_t start_realtime_ns;         /* UINT64_MAX: not known */
+    uint32_t path;                      /* number of a text */
+};
+
 struct names {
     struct texts texts[TEXT_COLUMNS];
     struct named_function *functions;   /* owned, like the next */
     struct named_thread *threads;
+    struct named_capture capture;       /* that all rows are from */
     size_t n_functions, function_capacity, n_threads, thread_capacity;
     struct pnr_table by_function;       /* functions by what they are */
     const struct symbols *symbols;      /* of the present process; borrowed */
@@ -59,6 +65,9 @@ struct names {
 void names_init(struct names *names);
 
 void names_clear(struct names *names);
+
+/* start_realtime_ns: of the capture's trace; 0: not known. */
+void names_capture(struct names *names, const char *path, uint64_t start_realtime_ns);
 
 void names_process(struct names *names, const struct sink_process *process);
 

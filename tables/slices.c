@@ -54,6 +54,7 @@ static const struct column slice_columns[] = {
     { "values_json", NULL, "what the program gave it, a JSON object; null if that is nothing", COLUMN_STRING, OF_ROW,
       offsetof(struct slice_row, values), 0, 0 },
     COLUMNS_OF_SPENT(struct slice_row, "", "`dur_ns`"),
+    COLUMNS_OF_CAPTURE,
 };
 
 static void forget_levels(struct slices_table *slices)

@@ -30,7 +30,7 @@ struct stacks_table {
     { #name, unit, about, COLUMN_INT64, OF_ROW, offsetof(struct stack_row, name), 0, 0 }
 
 static const struct column stack_columns[] = {
-    STACK_NUMBER(id, NULL, "number of the stack"),
+    STACK_NUMBER(id, NULL, "number of the stack, unique in the capture"),
     STACK_NUMBER(parent_id, NULL, "number of the stack without its innermost function; null for one function alone"),
     { "depth", NULL, "how many functions are around the innermost one", COLUMN_INT32, OF_ROW,
       offsetof(struct stack_row, depth), 0, 0 },
@@ -45,6 +45,7 @@ static const struct column stack_columns[] = {
     STACK_NUMBER(max_ns, "ns", "duration of the longest one; null if calls are estimated"),
     { "is_estimated", NULL, "the calls were not recorded, as the function was muted", COLUMN_BOOL, OF_ROW,
       offsetof(struct stack_row, is_estimated), 1, 0 },
+    COLUMNS_OF_CAPTURE,
 };
 
 static const struct call_function *function_of(const struct call_tree *tree, uint32_t node)

@@ -38,8 +38,7 @@ def main(words):
     print_text(json.dumps(comparison.as_document(found), indent=1) + "\n" if options.json else
                table.text_of(found, terminal_columns()))
     if options.output:
-        output.write(options.output, converter, [[capture.path for capture in side] for side in sides],
-                     options.selection or [], options.align)
+        output.write(options.output, converter, found, options.selection or [], options.align)
     return judge(found, options.fail_above) or (0 if is_whole else IN_PART)
 
 

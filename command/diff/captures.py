@@ -30,11 +30,15 @@ class Capture:
             "calls_missing")}
         rows = {}
         for row in document["functions"]:
-            identity = row["name"].removeprefix("~") if row.get("estimated") else row["name"], row["kind"], \
-                row.get("file", ""), row.get("line", 0)
-            rows.setdefault(identity, []).append(row)
+            rows.setdefault(identity_of(row), []).append(row)
         self.functions = {identity: add_up(map(figures_of, parts)) for identity, parts in rows.items()}
         self.estimated = {identity for identity, parts in rows.items() if any(row.get("estimated") for row in parts)}
+
+
+def identity_of(row):
+    """Return which function a row of the converter is about: (name, kind, file, line)."""
+    return row["name"].removeprefix("~") if row.get("estimated") else row["name"], row["kind"], row.get("file", ""), \
+        row.get("line", 0)
 
 
 def figures_of(row):
@@ -68,6 +72,19 @@ def read(converter, path, selection):
     if finished.returncode not in (0, 1):
         return None
     return Capture(path, json.loads(finished.stdout), finished.returncode == 0)
+
+
+def read_tree(converter, path, selection):
+    """Return the stacks of a capture as in --format=report, each (parent, function, total_ns), where a function is its identity
+    or the name of a process or thread; and how many stacks are left out. None after the converter has reported why not."""
+    words = ["panopticon diff", *selection, "--quiet", "--format=report", "--output=-", "--", path]
+    finished = subprocess.run(words, executable=converter, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if finished.returncode not in (0, 1):
+        return None
+    document = json.loads(finished.stdout)
+    identities = [identity_of(row) for row in document["functions"]]
+    return [(parent, which if isinstance(which, str) else identities[which], total_ns)
+            for parent, which, _, total_ns in document["stacks"]], document["left_out_stacks"]
 
 
 def read_stacks(converter, path, selection):

@@ -1,6 +1,6 @@
 """Writes a capture as one HTML page, which needs no network: `panopticon report run.pnr -o run.html`.
 
-panopticon-convert adds up the capture; page.html, page.css and page.js show that, with the libraries that `scons
+panopticon-convert adds up the capture; page.html, page.css and page.js show that, or a comparison (command/diff), with the libraries that `scons
 report` bundles (bundle.js, bundle.css, licences.txt). The names in a capture are anybody's text: they reach the page as
 JSON, and its policy allows no script but the two that are written here.
 """
@@ -36,7 +36,7 @@ def main(words):
     try:
         data, status = convert(others, words[end + 1:])
         if data is not None:
-            write(page(data), options.output or default_output(data["capture"]), options.quiet)
+            write(page(data, title(data)), options.output or default_output(data["capture"]), options.quiet)
     except ReportError as error:
         sys.stderr.write(f"panopticon report: {error}\n")
         return 2
@@ -71,14 +71,14 @@ def default_output(capture):
     return os.path.join(folder, name.removesuffix(".pnr") + ".html")
 
 
-def page(data):
-    """Return the text of the page."""
+def page(data, title):
+    """Return the text of a page: of a capture, or of the comparison that panopticon diff makes. Raises ReportError."""
     parts = {name: read(name) for name in ("page.css", "page.js", "bundle.css", "bundle.js", "licences.txt")}
     scripts = [parts["bundle.js"], parts["page.js"]]
     parts["policy"] = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
                                for text in scripts)
     parts["licences.txt"] = escape(parts["licences.txt"])
-    parts["title"] = escape(f"{title(data)} \u2013 Panopticon")
+    parts["title"] = escape(f"{title} \u2013 Panopticon")
     # No `<`: then no text in it ends the element.
     parts["data"] = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return re.sub(r"\{\{([\w.]+)\}\}", lambda found: parts[found[1]], read("page.html"))

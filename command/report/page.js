@@ -1,5 +1,5 @@
-// Shows what `panopticon-convert --format=report` gathered (specs/trace-mapping.md, section 8.4): the flame graph by
-// d3-flame-graph, the tables by Tabulator. Names are put into the page as text, never as markup.
+// Shows what `panopticon-convert --format=report` gathered (specs/trace-mapping.md, section 8.4), or what `panopticon diff`
+// compared (docs/diff.md): the flame graph by d3-flame-graph, the tables by Tabulator. Names are put into the page as text, never as markup.
 "use strict";
 (() => {
 const { Tabulator, flamegraph, select } = library;
@@ -7,7 +7,10 @@ Tabulator.registerModule([library.FilterModule, library.FormatModule, library.In
                           library.ResizeColumnsModule, library.ResizeTableModule, library.SortModule]);
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const { functions, threads, processes } = data;
+const isComparison = "before" in data;
+const { functions, threads = [], processes = [], calls = [], tasks = [], options = [] } = data;
+for (const one of document.querySelectorAll(`[data-of=${isComparison ? "capture" : "comparison"}]`))
+    one.remove();
 const find = id => document.getElementById(id);
 const shown = processes.filter(process => process.shown);
 const estimated = functions.filter(one => one.estimated);
@@ -58,8 +61,9 @@ for (const one of functions) {
     one.place = place(one);
     one.searched = searched(`${one.name} ${one.file || ""}`);
 }
-for (const one of estimated)
-    delete one.max_ns;                  // it is not known
+if (!isComparison)
+    for (const one of estimated)
+        delete one.max_ns;              // it is not known
 
 const FLAGS = { exception: "left by an exception", unfinished: "not finished", cut: "cut off by the selection",
                 noticed_late: "its begin was noticed late", begin_unknown: "its begin was not recorded",
@@ -85,8 +89,8 @@ function describeMissing() {
             + (estimated.length ? "; what they took is estimated, and marked with ~." : "."));
     for (const text of new Set(shown.map(process => process.calls_missing).filter(Boolean)))
         add(`Calls may be missing: ${text}.`);
-    if (data.options.length)
-        add(`This page shows a selection: ${data.options.join(" ")}`);
+    if (options.length)
+        add(`This page shows a selection: ${options.join(" ")}`);
     if (shown.length < processes.length)
         add(`${plural(processes.length - shown.length, "process is", "processes are")} not selected.`);
     const n_chosen = items.length - n_before;
@@ -137,7 +141,31 @@ function showCapture() {
     }
     find("origin").append(...list([["capture", data.capture], ["written by", `Panopticon ${data.version}`],
         ["selected time", `${seconds(data.from_ns)} to ${seconds(data.to_ns)}`],
-        ["options", data.options.join(" ")]]));
+        ["options", options.join(" ")]]));
+}
+
+// ---- the head of a comparison
+
+const SIDES = ["before", "after"];
+
+/** A length or a number with its sign. */
+const signed = format => n => n ? `${n < 0 ? "\u2212" : "+"}${format(Math.abs(n))}` : format(n);
+const rise = figure => figure.before ? `${figure.difference < 0 ? "\u2212" : "+"}`
+    + percent(Math.abs(figure.difference) / figure.before) : "";
+
+/** The end of a path: what tells captures apart, mostly. */
+const shortPath = path => path.split("/").filter(Boolean).pop() || path;
+
+function showComparison() {
+    const whole = data.self_ns, n_beyond = functions.filter(one => one.exceeds_noise).length;
+    find("program").textContent = SIDES.map(side => data[side].map(shortPath).join(", ")).join(" \u2192 ");
+    find("summary").textContent = [`all functions: ${time(whole.before)} before`, `${time(whole.after)} after`, rise(whole),
+        n_beyond && plural(n_beyond, "difference exceeds the noise", "differences exceed the noise")].filter(Boolean).join("  \u00b7  ");
+    find("state").append(element("a", { href: "#capture" }, plural(data.notes.length, "note")));
+    find("missing").append(...(data.notes.length ? data.notes : ["Nothing else."]).map(
+        text => element("li", {}, text)));
+    find("origin").append(...list([...SIDES.map(side => [side, data[side].join("\n")]), ["sorted by", data.by],
+        ["written by", `Panopticon ${data.version}`], ["options", options.join(" ")]]));
 }
 
 // ---- the flame graph
@@ -159,24 +187,42 @@ function chooseColours() {
 
 function makeTree() {
     const nodes = [], roots = [];
-    for (const [parent, which, calls, total] of data.stacks) {
-        const isRoot = typeof which === "string";
+    for (const [parent, which, ...figures] of data.stacks) {
+        const isRoot = typeof which === "string", [calls, value] = isComparison ? [] : figures;
         const node = { name: isRoot ? which : functions[which].name, function: isRoot ? null : functions[which], calls,
-                       value: total, children: [] };
+                       value, children: [], sides: figures };
         nodes.push(node);
         (parent < 0 ? roots : nodes[parent].children).push(node);
     }
+    if (isComparison)
+        nodes.reverse().forEach(widen);         // those inside first
     for (const node of nodes)
         node.children.sort((a, b) => b.value - a.value);
     roots.sort((a, b) => b.value - a.value);
     const value = roots.reduce((sum, root) => sum + root.value, 0);
-    return roots.length === 1 ? roots[0] : { name: "all processes", function: null, value, children: roots };
+    const sides = SIDES.map((_, i) => roots.reduce((sum, root) => sum + root.sides[i], 0));
+    return roots.length === 1 ? roots[0] : { name: "all processes", function: null, value, children: roots, sides };
+}
+
+/** Gives a node of a comparison its width: its own time, before or after, whichever is longer, and all inside it. */
+function widen(node) {
+    const own = SIDES.map((_, i) => node.children.reduce((left, child) => left - child.sides[i], node.sides[i]));
+    node.value = node.children.reduce((sum, child) => sum + child.value, Math.max(...own, 0));
+}
+
+const difference = node => node.sides[1] - node.sides[0];
+
+/** Red where a node's time has grown, blue where it has shrunk, as strong as its part of the largest difference. */
+function colourDifference(node, max) {
+    const strength = max ? Math.round(100 * Math.sqrt(Math.abs(difference(node)) / max)) / 100 : 0;
+    return strength < 0.05 ? "var(--plain)" : `hsla(${difference(node) > 0 ? 4 : 212}, 74%, 55%, ${strength})`;
 }
 
 function makeFlame() {
     const graph = find("graph"), tree = makeTree(), isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const width = () => Math.max(graph.clientWidth, 200);
-    const describe = node => [time(node.value), tree.value ? percent(node.value / tree.value) : "",
+    const max = isComparison ? data.stacks.reduce((max, [, , before, after]) => Math.max(max, Math.abs(after - before)), 0) : 0;
+    const describe = node => isComparison ? describeSides(node) : [time(node.value), tree.value ? percent(node.value / tree.value) : "",
                               node.function ? plural(node.calls, "call") : "",
                               node.function && node.function.estimated ? "estimated" : ""].filter(Boolean);
     const chart = flamegraph().cellHeight(20).minFrameSize(MIN_WIDTH).inverted(true).resetHeightOnZoom(true)
@@ -185,15 +231,21 @@ function makeFlame() {
             : shorten(d.data.name))
         .setLabelHandler(d => [d.data.name, ...describe(d.data)].join(", "))
         .setDetailsHandler(() => {})
-        .setColorMapper(d => d.highlight ? "var(--found)" : d.data.function ? d.data.function.colour : "var(--plain)")
+        .setColorMapper(d => d.highlight ? "var(--found)" : isComparison ? colourDifference(d.data, max)
+            : d.data.function ? d.data.function.colour : "var(--plain)")
         .setSearchMatch((d, term) => Boolean(d.data.function) && d.data.function.searched.includes(term))
         .setSearchHandler(results => showFound(results))
         .onHover(d => showNode(d.data))
         .onClick(d => { decorate(d); showNode(d.data); });
 
+    function describeSides(node) {
+        const [before, after] = node.sides, figure = { before, after, difference: after - before };
+        return [`${time(before)} before`, `${time(after)} after`, signed(time)(figure.difference), rise(figure)].filter(Boolean);
+    }
+
     function showNode(node) {
         const one = node.function, more = describe(node);
-        if (one)
+        if (one && !isComparison)
             more.push(`self ${time(one.self_ns)}`
                 + (one.calls > node.calls ? ` in all its ${count(one.calls)} calls` : ""));
         find("frame").replaceChildren(element("b", {}, node.name), " ",
@@ -278,7 +330,7 @@ function makeFlame() {
         graph.append(element("p", { className: "faint" }, "There are no calls in this capture."));
     }
     const undrawn = count(data.left_out_stacks);
-    find("undrawn").textContent = `Bars narrower than ${MIN_WIDTH} pixels appear when you zoom in`
+    document.querySelector(".undrawn").textContent = `Bars narrower than ${MIN_WIDTH} pixels appear when you zoom in`
         + (data.left_out_stacks ? `, but not those of the ${undrawn} shortest or deepest stacks.` : ".");
     return { search(term) {
         if (!tree.value)
@@ -353,22 +405,46 @@ function showLife(cell) {
 
 const suspendedColumn = functions.some(one => one.suspended_ns) ? [number("Suspended", "suspended_ns", time, 124)] : [];
 
-const TABLES = {
+/** The columns of a figure of a comparison: what it was, what it is, and by how much it differs. */
+const COMPARED = [["calls", "Calls", count], ["self_ns", "Self", time], ["total_ns", "Total", time], ["mean_ns", "Mean", time]];
+
+const comparedRow = one => Object.assign({ ...one, fate: one.new ? "new" : one.gone ? "gone" : one.exceeds_noise ? "!" : "" },
+    ...COMPARED.map(([field]) => ({ [`${field}_before`]: given(one, field, "before"), [`${field}_after`]: given(one, field, "after"),
+                                    [`${field}_difference`]: given(one, field, "difference") })));
+
+/** A figure, or undefined where it is not known. */
+function given(one, field, part) {
+    const value = one[field] && one[field][part];
+    return value === null ? undefined : value;
+}
+
+function comparedColumns() {
+    const isShown = field => field === "self_ns" || field === `${data.by}_ns` || field === data.by;
+    return COMPARED.flatMap(([field, title, format]) => [
+        ...(isShown(field) ? [number(`${title} before`, `${field}_before`, format, 136),
+                              number(`${title} after`, `${field}_after`, format, 128)] : []),
+        number(`${title} \u00b1`, `${field}_difference`, signed(format), 104)]);
+}
+
+const TABLES = isComparison ? {
+    functions: () => ({ rows: functions.map(comparedRow), columns: [
+        functionName, where, text("", "fate", { width: 56 }), ...comparedColumns()] }),
+} : {
     functions: () => ({ rows: functions, sort: "self_ns", columns: [
         functionName, where, number("Calls", "calls"), barred("Self", "self_ns", functions),
         barred("Total", "total_ns", functions), number("Mean", "mean_ns", time), number("Longest", "max_ns", time, 108),
         ...suspendedColumn] }),
-    calls: () => ({ rows: data.calls.map(itemRow), sort: "ns", columns: [
-        functionName, where, barred("Length", "ns", data.calls), number("Started at", "begin_ns", seconds, 120),
-        threadName, ...processColumn, ...noteColumn(data.calls)] }),
+    calls: () => ({ rows: calls.map(itemRow), sort: "ns", columns: [
+        functionName, where, barred("Length", "ns", calls), number("Started at", "begin_ns", seconds, 120),
+        threadName, ...processColumn, ...noteColumn(calls)] }),
     threads: () => ({ rows: threads.map(threadRow), sort: "outermost_ns", columns: [
         text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn, number("Id", "tid", String, 104),
         ...processColumn, barred("In calls", "outermost_ns", threads), number("Calls", "slices"),
         text("From start to end", "begin_ns", { sorter: "number", widthGrow: 2, minWidth: 160, formatter: showLife })] }),
-    tasks: () => ({ rows: data.tasks.map(taskRow), sort: "ns", columns: [
-        functionName, where, barred("Lived", "ns", data.tasks), number("Ran", "running_ns", time),
+    tasks: () => ({ rows: tasks.map(taskRow), sort: "ns", columns: [
+        functionName, where, barred("Lived", "ns", tasks), number("Ran", "running_ns", time),
         number("Share", "share", percent, 80), number("Runs", "slices", count, 80),
-        number("Began at", "begin_ns", seconds, 120), threadName, ...processColumn, ...noteColumn(data.tasks)] }),
+        number("Began at", "begin_ns", seconds, 120), threadName, ...processColumn, ...noteColumn(tasks)] }),
 };
 
 const EMPTY = { tasks: "No event loop ran tasks in this capture." };
@@ -379,7 +455,7 @@ function makeTable(id) {
         data: rows, columns, layout: "fitColumns", height: "100%", columnHeaderSortMulti: false,
         placeholder: rows.length ? "Nothing matches the search." : EMPTY[id] || "There are no calls in this capture.",
         columnDefaults: { headerSortTristate: false, resizable: "header" },
-        initialSort: [{ column: sort, dir: "desc" }] });
+        initialSort: sort ? [{ column: sort, dir: "desc" }] : [] });
     const term = () => searched(find("term").value.trim());
     const built = new Promise(done => table.on("tableBuilt", done)).then(() => {
         // A grid may contain rows and groups of rows only: Tabulator's holder, which the keyboard scrolls, is neither.
@@ -404,7 +480,7 @@ function makeTable(id) {
 // ---- views, and the search that all of them share
 
 const views = {}, sections = [...document.querySelectorAll("main > section")];
-const COUNTS = { functions: functions.length, calls: data.calls.length, threads: threads.length, tasks: data.n_tasks };
+const COUNTS = { functions: functions.length, calls: calls.length, threads: threads.length, tasks: data.n_tasks };
 let current = null;
 
 function show(id) {
@@ -464,13 +540,17 @@ document.addEventListener("keydown", event => {
 });
 addEventListener("hashchange", () => show(location.hash.slice(1)));
 
-chooseColours();
-showHead();
-showCapture();
+if (isComparison) {
+    showComparison();
+} else {
+    chooseColours();
+    showHead();
+    showCapture();
+}
 makeTabs();
 for (const legend of document.querySelectorAll(".estimates"))
     legend.hidden = !estimated.length;
-if (data.n_tasks > data.tasks.length)
-    find("more-tasks").textContent = `Of ${count(data.n_tasks)} these ${count(data.tasks.length)} lived longest.`;
+if (data.n_tasks > tasks.length)
+    find("more-tasks").textContent = `Of ${count(data.n_tasks)} these ${count(tasks.length)} lived longest.`;
 show(location.hash.slice(1));
 })();

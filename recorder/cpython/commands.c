@@ -27,6 +27,7 @@ static struct {
     const struct command *command;
     char *request;                      /* owned: the whole message */
     const char *fault;                  /* why it was not carried out; NULL: it was */
+    struct rec_limits limits;           /* that were announced, for its answer to set */
 } order;
 
 /* The rules that were added to the filter, in their order: for the status. */
@@ -125,19 +126,18 @@ static const char *read_limits(const char *request, struct rec_limits *limits)
 /* The capture says that data may be evicted from it before that happens. */
 static const char *order_limits(const char *request)
 {
-    struct rec_limits limits = rec_drain_limits();
-    const char *fault = read_limits(request, &limits);
+    order.limits = rec_drain_limits();
+    const char *fault = read_limits(request, &order.limits);
     if (!fault)
-        rec_recording_announce_limits(&limits);
+        rec_recording_announce_limits(&order.limits);
     return fault;
 }
 
 static void answer_limits(const char *request, struct rec_reply *reply)
 {
     struct pnr_err err;
-    struct rec_limits limits = rec_drain_limits();
-    read_limits(request, &limits);
-    if (rec_recording_set_limits(&limits, &err) != 0)
+    (void)request;
+    if (rec_recording_set_limits(&order.limits, &err) != 0)
         refuse_for(reply, &err);
     else
         rec_reply_add(reply, "ok");

@@ -13,24 +13,26 @@ import warnings
 __all__ = ["Capture", "Table", "open"]
 
 
-def open(path):
-    """Open a capture, for its tables.
+def open(path, *others):
+    """Open a capture, or several as one, for their tables.
 
-    path: of the capture, str or path-like. Returns a Capture. Warns of what in it cannot be read (UserWarning). Raises
-    OSError when it cannot be read, ValueError when it is no capture or a later version wrote it, ImportError when this
-    interpreter cannot load the reader.
+    path, others: of the captures, str or path-like. Returns a Capture. Warns of what in it cannot be read (UserWarning),
+    and of each of several captures that cannot. Raises OSError when the only capture cannot be read, ValueError when it
+    is no capture, or a later version wrote it, or none of several can be read; ImportError when this interpreter cannot
+    load the reader.
     """
-    capture = Capture(path)
+    capture = Capture(path, *others)
     for line in capture.messages:
         warnings.warn(line, stacklevel=2)
     return capture
 
 
 class Capture:
-    """A capture that lies on disk; open() makes it.
+    """A capture that lies on disk, or several; open() makes it.
 
-    path: of the capture. Each table reads it anew, each time when it is read: of a program that still runs a later
-    reading gives more.
+    paths: of the captures, tuple of str. path: the first one. Each table reads them anew, each time when it is read, one
+    after another: of a program that still runs a later reading gives more. Their times count from the start of their own
+    capture.
 
     The keywords of the methods select a part, as the options of panopticon-convert of the same names do. from_, to:
     seconds from the start of the trace, or text such as "20ms", "-5s" or "2026-11-26T08:00:01.5Z". process, thread: an
@@ -39,21 +41,26 @@ class Capture:
     None: all. The methods return a Table. They raise ValueError for what is no such time, pattern or column.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, *others):
         try:
             from . import _tables       # here, so that what only describes the interface needs no build
         except ImportError as error:
             raise ImportError(f"captures cannot be read here: {error}") from None
         self._reader = _tables
-        self.path = os.fspath(path)
-        self._findings = _tables.open(self.path)
+        self.paths = tuple(map(os.fspath, (path, *others)))
+        self._findings = _tables.open(self.paths)
 
     def __repr__(self):
-        return f"panopticon_rec.open({self.path!r})"
+        return f"panopticon_rec.open({', '.join(map(repr, self.paths))})"
+
+    @property
+    def path(self):
+        """The path of the capture, of the first of several."""
+        return self.paths[0]
 
     @property
     def messages(self):
-        """What in the capture has been found to be damaged or missing until now, list of str. What is found while a
+        """What in the captures has been found to be damaged or missing until now, list of str. What is found while a
         table is read is here afterwards."""
         return self._reader.findings(self._findings)
 
@@ -107,12 +114,12 @@ class Table:
         last one that matches decides."""
         self._reader, self._name = capture._reader, name
         wanted = None if columns is None else tuple(listed(columns))
-        self._query = capture._findings, capture.path, name, tuple(write_options(selection)), wanted
+        self._query = capture._findings, capture.paths, name, tuple(write_options(selection)), wanted
         self._reader.check(*self._query)
         self.columns = self._reader.columns(name) if wanted is None else wanted
 
     def __repr__(self):
-        return f"<{self._name} of {self._query[1]!r}: {', '.join(self.columns)}>"
+        return f"<{self._name} of {', '.join(map(repr, self._query[1]))}: {', '.join(self.columns)}>"
 
     def __arrow_c_stream__(self, requested_schema=None):
         """Return a capsule with a new ArrowArrayStream. requested_schema is not followed: the consumer converts."""

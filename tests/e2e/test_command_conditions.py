@@ -65,6 +65,23 @@ class Conditions(Command):
                     line = f"panopticon: {words[0]}: standard output: cannot write: {reason}\n"
                     self.assertEqual((done.returncode, done.stderr.decode()), (2, line))
 
+    def test_errors_without_a_file(self):
+        """What fails without a file is not laid to standard output."""
+        self.write("fails.py", """
+            import errno, sys
+            from panopticon_rec import command
+
+            def run(words):
+                print("shown")
+                raise OSError(errno.ENETDOWN, "the network is down")
+
+            command.SUBCOMMANDS["top"].run = run
+            sys.exit(command.main())
+            """)
+        done = self.run_words(e2e.PYTHON, "fails.py", "top", env={"PYTHONPATH": e2e.BUILD})
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (2, b"shown\n", b"panopticon: top: the network is down\n"))
+
     def test_folders_that_are_no_processes(self):
         os.makedirs(self.path("run.pnr/process-\u00b2"))
         done = self.command("ctl", "run.pnr", "status")

@@ -17,7 +17,7 @@ import arrow_reader
 import e2e
 from test_tables import GOLDEN, TablesCase  # (finds the next one)
 
-from capture_writer import START_REALTIME_NS, Capture, call, open_, return_
+from capture_writer import START_MONOTONIC_NS, START_REALTIME_NS, Capture, Clock, call, open_, return_
 
 try:
     import pyarrow
@@ -144,7 +144,22 @@ class Parquet(CommandCase):
             file.write(b"damaged")
         _, err = self.command("convert", "a.pnr", "b.pnr", "c.pnr", "-o", "run.parquet", status=1)
         self.assertEqual(len(self.read("run.parquet")), 11)
-        self.assertRegex(err, r"(?s)'c\.pnr'\n.*b\.pnr/.*does not match")
+        self.assertIn("convert: c.pnr: cannot open the capture: No such file or directory\n", err)
+        self.assertRegex(err, r"b\.pnr/.*does not match")
+        self.assertEqual({row["capture"] for row in self.read("run.parquet")}, {"a.pnr"})
+
+    def test_hours_of_several(self):
+        """The hour is that of each capture's own clock."""
+        self.write_hours("a.pnr", (7,), 2)
+        clock = Clock(start_monotonic_ns=START_MONOTONIC_NS + 48 * 3600 * S)
+        with Capture(self.path("b.pnr")) as capture:
+            process = capture.process(7, clock=clock, command="app.py")
+            f = process.function("__main__", "f", "app.py", 2)
+            process.thread(1, 7, "MainThread").block([call(10, f), return_(20, f)])
+            process.end(30)
+        self.command("convert", "a.pnr", "b.pnr", "-o", "run.parquet/")
+        hours = {name for _, folders, _ in os.walk(self.path("run.parquet")) for name in folders if "hour" in name}
+        self.assertEqual(hours, {"hour=2023-11-14T22", "hour=2023-11-14T23", "hour=2023-11-16T22"})
 
     def test_disk_full(self):
         """Nothing is left under the name, nor under another."""
@@ -193,8 +208,7 @@ class Sql(CommandCase):
         for paths in zip(GOLDEN[::2], GOLDEN[1::2]):
             captures = [self.quiet(path) for path in paths]
             for name in "slices", "functions", "stacks", "counters", "flows":
-                expected = [{**row, "capture": capture.path} for capture in captures
-                            for row in arrow_reader.rows_of(getattr(capture, name)())]
+                expected = [row for capture in captures for row in arrow_reader.rows_of(getattr(capture, name)())]
                 status = 0 if all(capture.is_whole for capture in captures) else 1
                 with self.subTest(f"{paths[0].parent.name}, {name}"):
                     self.assertEqual(self.ask(*map(str, paths), f"from {name}", status=status), expected)

@@ -384,6 +384,69 @@ class Streams(TablesCase):
 
 
 @e2e.once
+class Several(TablesCase):
+    def open(self, *paths):
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return panopticon_rec.open(*paths)
+
+    def test_rows(self):
+        """Those of each capture, in the order of the captures."""
+        capture = self.open(*GOLDEN)
+        for name in TABLES:
+            expected = [row for path in GOLDEN for row in arrow_reader.rows_of(getattr(self.quiet(path), name)())]
+            self.assertEqual(arrow_reader.rows_of(getattr(capture, name)()), expected)
+            self.assertNotIn("panopticon.capture", arrow_reader.schema_of(getattr(capture, name)())[1])
+        self.assertEqual(capture.paths, tuple(map(str, GOLDEN)))
+
+    def test_missing_and_damaged(self):
+        """They are reported, and the others are read, also when one goes meanwhile."""
+        one, two, three = (self.write_calls(f"{name}.pnr", 1, 10) for name in ("one", "two", "three"))
+        with open(os.path.join(two, "process-7", "segment-1", "thread-1.zst"), "r+b") as file:
+            file.seek(100)
+            file.write(b"damaged")
+        absent, text = self.path("absent.pnr"), self.path("text.pnr")
+        Path(text).write_text("no capture")
+        with self.assertWarnsRegex(UserWarning, "absent.pnr: cannot open the capture: No such file or directory"):
+            capture = panopticon_rec.open(absent, one, two, text, three)
+        self.assertFalse(capture.is_whole)
+        table = capture.slices(columns=["capture"])
+        self.assertEqual(collections.Counter(row["capture"] for row in arrow_reader.rows_of(table)), {one: 11, three: 11})
+        for line in "absent.pnr: cannot open", "text.pnr: not a capture", "two.pnr/.*does not match":
+            self.assertRegex("\n".join(capture.messages), line)
+        os.rename(one, absent)
+        os.rename(three, one)
+        self.assertEqual({row["capture"] for row in arrow_reader.rows_of(table)}, {absent, one})
+        for name in absent, one, two:
+            os.rename(name, f"{name}.away")
+        self.assertEqual(arrow_reader.rows_of(table), [])
+        with self.assertRaisesRegex(ValueError, "absent.pnr: cannot open the capture"):
+            self.open(absent, one)
+
+    def test_selection(self):
+        """A time counts from the start of each; one before the start of a capture selects nothing of it."""
+        short, long = self.write_calls("short.pnr", 1, 10), self.write_calls("long.pnr", 1, 1000)
+        capture = self.open(short, long)
+        rows = arrow_reader.rows_of(capture.slices(from_="1ms", include="m.f0"))
+        self.assertEqual({row["capture"] for row in rows}, {long})
+        rows = arrow_reader.rows_of(capture.slices(to="-1ms", include="m.f0"))
+        self.assertEqual({row["capture"] for row in rows}, {long})
+        self.assertEqual(capture.messages, [f"{short}: --to is not after the start of the trace"])
+        self.assertTrue(capture.is_whole)
+
+    def test_one_is_open_at_a_time(self):
+        """Open files and memory do not grow with the number of captures."""
+        paths = [self.write_calls(f"{i}.pnr", 1, 100) for i in range(60)]
+        before = len(os.listdir("/proc/self/fd"))
+        reader, n_max = arrow_reader.Reader(self.open(*paths).slices(columns=["depth"])), 0
+        while (array := reader.next_array()) is not None:
+            arrow_reader.release(array)
+            n_max = max(n_max, len(os.listdir("/proc/self/fd")))
+        self.assertLess(n_max - before, 20)
+
+
+@e2e.once
 class BadInput(TablesCase):
     def test_no_capture(self):
         with self.assertRaises(FileNotFoundError):

@@ -1,10 +1,15 @@
-"""examples/fleet_spark.py, in a cluster of two workers on this machine, with what its captures contain known."""
+"""examples/fleet_spark.py, in a cluster of two workers on this machine, and the lines for Dask in docs/fleet.md, with what
+their captures contain known."""
 
 import collections
+import importlib.util
+import json
 import os
+import re
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -34,21 +39,7 @@ def duration(host, release, i):
     return 1000 + 10 * i + 100_000 * host + (5000 if release == "v2" else 0)
 
 
-@unittest.skipUnless(pyspark and shutil.which("java"), "PySpark or Java is not installed")
-class Fleet(e2e.EndToEnd):
-    @classmethod
-    def setUpClass(cls):
-        os.environ.update(SPARK_HOME=os.path.dirname(pyspark.__file__), SPARK_LOCAL_IP="127.0.0.1",
-                          PYSPARK_PYTHON=sys.executable,
-                          PYTHONPATH=os.pathsep.join([e2e.BUILD, str(ROOT / "examples")]))
-        cls.spark = SparkSession.builder.master("local-cluster[2,1,700]").config("spark.executor.memory", "600m") \
-            .config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "2").getOrCreate()
-        cls.spark.sparkContext.setLogLevel("ERROR")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.spark.stop()
-
+class FleetCase(e2e.EndToEnd):
     def write_fleet(self, n_hosts):
         """Write a capture of each host and release. f is called once a millisecond; the last calls are in another hour."""
         for release in "v1", "v2":
@@ -68,6 +59,38 @@ class Fleet(e2e.EndToEnd):
                     thread.block([open_(main), return_(2 * HOUR_NS, main)])
                     process.end(2 * HOUR_NS + 10)
 
+
+@unittest.skipUnless(importlib.util.find_spec("dask"), "Dask is not installed")
+class Dask(FleetCase):
+    def test_documented(self):
+        """What docs/fleet.md has for Dask answers its question."""
+        self.write_fleet(2)
+        page = (ROOT / "docs/fleet.md").read_text(encoding="utf-8")
+        lines, = (block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "dask" in block)
+        done = subprocess.run([sys.executable, "-c", f"{lines}\nprint(slowest.to_json())"], cwd=self.directory,
+                              capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": e2e.BUILD})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = json.loads(done.stdout)
+        self.assertEqual(found["shop.f"], sum(duration(host, release, i) for host in range(2) for release in ("v1", "v2")
+                                              for i in range(N_CALLS)))
+        self.assertEqual(set(found), {"shop.f", "__main__.main"})
+
+
+@unittest.skipUnless(pyspark and shutil.which("java"), "PySpark or Java is not installed")
+class Fleet(FleetCase):
+    @classmethod
+    def setUpClass(cls):
+        os.environ.update(SPARK_HOME=os.path.dirname(pyspark.__file__), SPARK_LOCAL_IP="127.0.0.1",
+                          PYSPARK_PYTHON=sys.executable,
+                          PYTHONPATH=os.pathsep.join([e2e.BUILD, str(ROOT / "examples")]))
+        cls.spark = SparkSession.builder.master("local-cluster[2,1,700]").config("spark.executor.memory", "600m") \
+            .config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "2").getOrCreate()
+        cls.spark.sparkContext.setLogLevel("ERROR")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.spark.stop()
+
     def test_fleet(self):
         """The questions' answers, with a damaged capture, a file that is no capture, and a worker that is killed."""
         n_hosts = 6
@@ -79,7 +102,7 @@ class Fleet(e2e.EndToEnd):
         output, killed = self.path("slices.parquet"), []
         killer = threading.Thread(target=self.kill_worker, args=(killed, output))
         killer.start()
-        fleet_spark.read_captures(self.spark, captures).write.partitionBy("service", "host", "hour").parquet(output)
+        fleet_spark.write_slices(self.spark, captures, output)
         killer.join()
         found = self.spark.read.parquet(output).cache()
         problems = {row.capture.split("/")[-2:][1]: row.problem for row in found.where("problem is not null").collect()}

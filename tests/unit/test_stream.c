@@ -19,7 +19,9 @@ static void make_calls(struct check_capture *capture, uint32_t n_blocks)
 
 static struct query make_query(const char *path, const char *table, struct findings *findings)
 {
-    struct query query = { .kind = table_find(table), .path = strdup(path), .findings = findings_share(findings) };
+    struct query query = { .kind = table_find(table), .n_paths = 1, .findings = findings_share(findings) };
+    query.paths = calloc(1, sizeof *query.paths);
+    query.paths[0] = strdup(path);
     query.n_columns = query.kind->n_columns;
     query.columns = calloc(query.n_columns, sizeof *query.columns);
     query.options = calloc(1, sizeof *query.options);
@@ -97,7 +99,49 @@ Test(stream, reports_what_is_missing)
     struct pnr_err err;
     cr_expect_eq(stream_open(&stream, &query, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
+    query_clear(&query);
     findings_release(findings);
+}
+
+/* One capture after another; in a batch are rows of one. Those that are missing, and nothing else, are reported. */
+Test(stream, reads_several)
+{
+    struct check_capture first, second;
+    struct ArrowArrayStream stream;
+    struct ArrowArray array;
+    struct findings *findings = findings_new();
+    struct pnr_err err;
+    make_calls(&first, 1);
+    make_calls(&second, 2);
+    struct query query = make_query(first.path, "slices", findings);
+    query.paths = realloc(query.paths, 4 * sizeof *query.paths);
+    query.paths[1] = strdup("/nonexistent/1.pnr");
+    query.paths[2] = strdup(second.path);
+    query.paths[3] = strdup("/nonexistent/2.pnr");
+    query.n_paths = 4;
+    cr_assert_eq(query_find_captures(&query, &err), 0);
+    cr_assert_eq(stream_open(&stream, &query, &err), 0);
+    for (int64_t n = 8001; n <= 16001; n += 8000) {
+        cr_assert_eq(stream.get_next(&stream, &array), 0);
+        cr_expect_eq(array.length, n);
+        array.release(&array);
+    }
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(stream.get_next(&stream, &array), 0);
+        cr_expect_null(array.release);
+    }
+    stream.release(&stream);
+    char *lines[3];
+    for (size_t i = 0; i < 3; i++)
+        lines[i] = findings_copy(findings, i);
+    cr_expect_eq(strncmp(lines[0], "/nonexistent/1.pnr", 18), 0);
+    cr_expect_eq(strncmp(lines[1], "/nonexistent/2.pnr", 18), 0);
+    cr_expect_null(lines[2]);
+    free(lines[0]);
+    free(lines[1]);
+    findings_release(findings);
+    check_capture_remove(&first);
+    check_capture_remove(&second);
 }
 
 /* A copy has the texts until then, and stays when there are more. */

@@ -1,5 +1,5 @@
 """The page of `panopticon report`, opened as a file without a network: what it shows is what --top --json and the
-folded stacks of the same capture have. `scons report` bundles its libraries (tests/viewers/run)."""
+folded stacks of the same capture have. That of `panopticon diff`: captures whose differences are known. `scons report` bundles its libraries (tests/viewers/run)."""
 
 import collections
 import json
@@ -354,6 +354,105 @@ class Page(unittest.TestCase):
         self.assertEqual(self.page.run("return [typeof hacked, document.images.length, document.scripts.length]"),
                          ["undefined", 0, 3])
 
+    # ---- the page of a comparison
+
+    def compare(self, *words, view=""):
+        """Opens the page of `panopticon diff`. Returns what that printed."""
+        path = captures.new_directory() / "diff.html"
+        finished = subprocess.run([BUILD / "bin/panopticon", "diff", *words, "-o", path, "--json"],
+                                  capture_output=True, text=True, timeout=100)
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.page.go(f"{path.as_uri()}#{view}")
+        return json.loads(finished.stdout)
+
+    def write_calls(self, command, calls, name="run.pnr"):
+        """Writes a capture of a process in which main calls functions: (name, microseconds). It takes 10 us itself, and 1 for each."""
+        path = captures.new_directory() / name
+        with w.Capture(path) as capture:
+            process = capture.process(7, command=command)
+            numbers = [process.function("__main__", "main", "a.py", 1),
+                       *(process.function("m", name, "m.py", i + 1) for i, (name, _) in enumerate(calls))]
+            at, records = 6_000, [w.call(1_000, numbers[0])]
+            for number, (_, us) in zip(numbers[1:], calls):
+                records += [w.call(at, number), w.return_(at + 1000 * us, number)]
+                at += 1000 * us + 1000
+            process.thread(1, 7, "MainThread").block([*records, w.return_(at + 5_000, numbers[0])])
+            process.end(at + 6_000)
+        return path
+
+    def test_comparison(self):
+        before = self.write_calls("one/app.py", [("f", 100), ("old", 50), ("same", 40)])
+        after = self.write_calls("two/app.py", [("f", 300), ("new", 20), ("same", 40)])
+        printed = self.compare(before, after, view="functions")
+        fields = "name", "fate", "self_ns_before", "self_ns_after", "self_ns_difference", "calls_difference"
+        rows = self.all_rows("functions", *fields)
+        self.assertEqual(rows, [("m.f", "", 100_000, 300_000, 200_000, 0), ("m.old", "gone", 50_000, 0, -50_000, -1),
+                                ("m.new", "new", 0, 20_000, 20_000, 1), ("__main__.main", "", 13_000, 13_000, 0, 0),
+                                ("m.same", "", 40_000, 40_000, 0, 0)])
+        self.assertEqual([row[0] for row in rows], [row["name"] for row in printed["functions"]])
+        drawn = {row["name"]: row for row in self.rows("functions")}
+        self.assertEqual([drawn["m.old"][field] for field in fields[2:]], ["50.0 \u00b5s", "0", "\u221250.0 \u00b5s", "\u22121"])
+        self.assertEqual(self.page.run("return [...document.querySelectorAll('main > section')].map(one => one.id)"),
+                         ["flame", "functions", "capture"])
+        self.assertIn("203 \u00b5s before", self.one("#summary").text)
+        self.show("flame")
+        bars, width = self.bars(), self.page.run("return document.getElementById('graph').clientWidth")
+        root = "one/app.py \u2192 two/app.py", "MainThread", "__main__.main"      # the one process of each side
+        self.assertEqual(set(bars), {root[:1], root[:2], root, *((*root, f"m.{name}") for name in ("f", "old", "new", "same"))})
+        for path, us in {root: 423, (*root, "m.f"): 300, (*root, "m.old"): 50, (*root, "m.new"): 20}.items():
+            self.assertAlmostEqual(bars[path][1], width * us / 423, delta=1)
+        self.assertEqual(bars[(*root, "m.f")][2], "m.f, 100 \u00b5s before, 300 \u00b5s after, +200 \u00b5s, +200 %")
+        fills = dict(self.page.run("""return [...document.querySelectorAll("#graph g")].map(
+            bar => [bar.__data__.data.name, bar.querySelector("rect").getAttribute("fill")])"""))
+        self.assertEqual({name: fills[f"m.{name}"].split(",")[0] for name in ("f", "old", "new", "same")},
+                         {"f": "hsla(4", "old": "hsla(212", "new": "hsla(4", "same": "var(--plain)"})
+        self.assertGreater(*(float(fills[f"m.{name}"].rstrip(")").split(",")[3]) for name in ("f", "new")))
+        self.search("m.old")
+        self.assertIn("1 bar matches", self.one("#frame").text)
+        self.show("capture")
+        self.assertIn("the noise is not known", self.one("#missing").text)
+        self.assertIn(str(before), self.one("#origin").text)
+
+    def test_comparison_of_several(self):
+        """The bars are the means of a side, and ! is at what exceeds the noise."""
+        sides = [[self.write_calls("app.py", [("f", us + i), ("g", 500)]) for i in range(4)] for us in (100, 200)]
+        printed = self.compare("--before", *sides[0], "--after", *sides[1], view="functions")
+        self.assertEqual(self.all_rows("functions", "name", "fate")[0], ("m.f", "!"))
+        self.assertEqual(len(printed["before"]), 4)
+        self.assertIn("1 difference exceeds the noise", self.one("#summary").text)
+        self.show("flame")
+        labels = {path[-1]: label for path, (_, _, label) in self.bars().items()}
+        self.assertTrue(labels["m.f"].startswith("m.f, 102 \u00b5s before, 202 \u00b5s after, +100 \u00b5s"), labels["m.f"])
+
+    def test_comparison_of_recorded(self):
+        """Of a capture with itself nothing differs; of another program all is new or gone."""
+        demo = captures.recorded(ROOT / "examples/demo.py").path
+        self.compare(demo, demo)
+        self.assertEqual(self.page.run("""return [...new Set([...document.querySelectorAll("#graph rect")].map(
+            bar => bar.getAttribute("fill")))]"""), ["var(--plain)"])
+        printed = self.compare(demo, captures.recorded(HERE / "programs/generators.py").path, "--include", "__main__*",
+                               view="functions")
+        fates = collections.Counter(fate for fate, in self.all_rows("functions", "fate"))
+        self.assertEqual(fates["gone"], sum(row.get("gone", False) for row in printed["functions"]))
+        self.assertGreater(min(fates["new"], fates["gone"]), 3)
+
+    def test_comparison_with_hostile_names(self):
+        attack = "<img src=x onerror='window.hacked=1'>"
+        names = [attack, "</script><script>window.hacked=1</script>", "<!--<script>", "{{data}}", "__proto__", "$&"]
+        paths = [self.write_calls(f"{attack}{side}</title>", [(name, us) for name in names],
+                                  f"{attack.replace('/', '')}.pnr") for side, us in (("a", 10), ("b", 20))]
+        self.compare(*paths, f"--exclude={attack}zzz")
+        self.assertLessEqual({f"m.{name}" for name in names}, {path[-1] for path in self.bars()})
+        for view in "functions", "capture", "flame":
+            self.show(view)
+        self.show("functions")
+        self.assertLessEqual({f"m.{name}" for name in names}, {name for name, in self.all_rows("functions", "name")})
+        self.assertIn(attack, self.page.run("return document.title"))
+        self.assertEqual(self.page.run("return [typeof hacked, document.images.length, document.scripts.length]"),
+                         ["undefined", 0, 3])
+
     def test_dark(self):
         path = self.open(captures.recorded(ROOT / "examples/demo.py"))
         brightness = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
@@ -385,7 +484,7 @@ class Page(unittest.TestCase):
         self.open(captures.Capture(path))
         loaded = self.page.run("return performance.getEntriesByType('navigation')[0].loadEventEnd")
         print(f"{n} functions: loaded in {loaded:.0f} ms", file=sys.stderr)
-        self.assertIn("shortest or deepest stacks", self.one("#undrawn").text)
+        self.assertIn("shortest or deepest stacks", self.one(".undrawn").text)
         self.show("functions")
         self.assertEqual(len(self.all_rows("functions", "name")), n)
         self.assertLess(len(self.rows("functions")), 200)       # only those in sight are drawn
