@@ -152,6 +152,7 @@ static struct rec_thread *begin_remark(PyThreadState *ts)
 static bool make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *values, PyObject *const *keys,
                         Py_ssize_t n)
 {
+    REC_LOCK_BLOCK();
     PyThreadState *ts = PyThreadState_Get();
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -179,6 +180,7 @@ bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *
 
 bool rec_remarks_retract(PyObject *name)
 {
+    REC_LOCK_BLOCK();
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     struct rec_thread *thread = may_record() ? begin_remark(PyThreadState_Get()) : NULL;
@@ -205,6 +207,7 @@ static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *cons
 
 uint32_t rec_remarks_label(PyObject *name)
 {
+    REC_LOCK_BLOCK();
     renew_labels();
     return find_exact_label(name);
 }
