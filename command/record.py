@@ -110,7 +110,7 @@ def check_interpreter(words, path, needed_by=""):
         fail(f"{needed_by}{path}, which is not a Python that can be recorded")
     if name != "cpython" or number < (3, 11):
         fail(f"{needed_by}{path}, which is {name} {version}: CPython 3.11 and later can be recorded")
-    if version.endswith("t"):
+    if version.endswith("t") and number != panopticon_rec.FREE_THREADED:
         fail(f"{needed_by}{path}, which is a free-threaded CPython {version}: that is not supported yet")
     if package == "-":
         fail(f"{needed_by}{path}, where Panopticon {panopticon_rec.__version__} is not installed: "

@@ -51,8 +51,8 @@ def refuse_interpreters():
         sys.exit(f"panopticon-rec records on Linux, and this is {platform.system()}.")
     if sys.implementation.name != "cpython":
         sys.exit(f"panopticon-rec records CPython, and this is {platform.python_implementation()}.")
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        sys.exit("panopticon-rec does not support free-threaded Python yet: use the usual build of the same version.")
+    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info[:2] != (3, 13):
+        sys.exit("panopticon-rec supports no free-threaded Python but 3.13: use the usual build of the same version.")
 
 
 def fetch_zstd():

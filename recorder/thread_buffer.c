@@ -15,6 +15,13 @@ static struct {
     void (*on_full)(void);              /* or NULL */
 } buffers;
 
+static void (*run_alone)(void (*func)(void *arg), void *arg);   /* or NULL */
+
+void rec_buffer_init(void (*run)(void (*func)(void *arg), void *arg))
+{
+    run_alone = run;
+}
+
 struct rec_buffer_counts rec_buffer_count(void)
 {
     return buffers.counts;
@@ -93,9 +100,34 @@ static void submit_chunk(struct rec_buffer *buffer, struct pnr_clock_sample end,
     buffer->first = buffer->next = buffer->end = NULL;
 }
 
-/* Submits the chunk of the oldest buffer that has one, except for this one: all chunks are held by threads. */
-static void flush_oldest(const struct rec_buffer *except)
+static void call_alone(void (*func)(void *arg), void *arg)
 {
+    if (run_alone)
+        run_alone(func, arg);
+    else
+        func(arg);
+}
+
+static void flush_now(void *unused)
+{
+    struct pnr_clock_sample now = rec_clock_sample();
+    (void)unused;
+    for (struct rec_buffer *b = buffers.newest; b; b = b->older)
+        submit_chunk(b, now, 0);
+    if (buffers.ledger)
+        submit_chunk(buffers.ledger, now, 0);
+    rec_samples_flush(now);
+}
+
+void rec_buffer_flush_all(void)
+{
+    call_alone(flush_now, NULL);
+}
+
+/* Submits the chunk of the oldest buffer that has one, except for this one: all chunks are held by threads. */
+static void flush_oldest_now(void *arg)
+{
+    const struct rec_buffer *except = arg;
     struct rec_buffer *oldest = NULL;
     for (struct rec_buffer *b = buffers.newest; b; b = b->older)
         if (b != except && b->chunk >= 0)
@@ -108,23 +140,13 @@ static void flush_oldest(const struct rec_buffer *except)
         rec_samples_flush(rec_clock_sample());
 }
 
-void rec_buffer_flush_all(void)
-{
-    struct pnr_clock_sample now = rec_clock_sample();
-    for (struct rec_buffer *b = buffers.newest; b; b = b->older)
-        submit_chunk(b, now, 0);
-    if (buffers.ledger)
-        submit_chunk(buffers.ledger, now, 0);
-    rec_samples_flush(now);
-}
-
 /* Returns a chunk, or -1: names or records cannot be written any more, or the drain discards. */
-static int take_chunk(const struct rec_buffer *buffer)
+static int take_chunk(struct rec_buffer *buffer)
 {
     int chunk = -1;
     while (!rec_name_table_has_failed() && (chunk = rec_drain_take()) < 0 && !rec_drain_has_failed() &&
            !rec_drain_has_overflowed())
-        flush_oldest(buffer);
+        call_alone(flush_oldest_now, buffer);
     return chunk;
 }
 

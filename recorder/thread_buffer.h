@@ -10,7 +10,8 @@
  *
  * The recording lock: the recorder's core has no lock of its own for its calls. Its caller holds one, always the
  * same, around each call in this header and in each other that names this lock. What they share is guarded by it:
- * the list of buffers, rec_min_duration_ticks, and the fields of each buffer. In cpython/ it is the GIL (threads.h). */
+ * the list of buffers, rec_min_duration_ticks, and the fields of each buffer. In cpython/ it is the GIL, or what stands
+ * for it (lock.h): then a thread appends to the chunk that it holds without the lock. */
 #ifndef REC_THREAD_BUFFER_H
 #define REC_THREAD_BUFFER_H
 
@@ -98,6 +99,10 @@ void rec_buffer_emit_lost(struct rec_buffer *buffer);
 
 /* Counts an event that found no chunk. buffer: its thread's, or NULL when there is none. */
 void rec_buffer_count_lost(struct rec_buffer *buffer);
+
+/* Sets how other threads are kept from appending while their chunks are submitted: run calls func(arg) while no other
+ * thread is amid an event. NULL, as at first: the recording lock does so. Once a process. */
+void rec_buffer_init(void (*run)(void (*func)(void *arg), void *arg));
 
 /* Submits the chunks of all buffers. The next event of each needs a new chunk. */
 void rec_buffer_flush_all(void);

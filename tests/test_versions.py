@@ -73,6 +73,15 @@ class Versions(unittest.TestCase):
         self.assertEqual(self.found("recorder/panopticon_rec/follow/sitecustomize.py", r"sys\.version_info >= \(3, (\d+)\)"),
                          str(OLDEST))
 
+    def test_free_threaded(self):
+        """Where the one version stands whose free-threaded build can be recorded."""
+        version = str(supported("FREE_THREADED"))
+        self.assertEqual(self.found("recorder/panopticon_rec/__init__.py", r"^FREE_THREADED = \(3, (\d+)\)"), version)
+        self.assertEqual(self.found("recorder/panopticon_rec/__init__.py", r"no free-threaded Python but 3\.(\d+)"), version)
+        self.assertEqual(self.found("packaging/hatch_build.py", r"no free-threaded Python but 3\.(\d+)"), version)
+        self.assertEqual(self.found("packaging/hatch_build.py", r'"Py_GIL_DISABLED"\) and .* != \(3, (\d+)\)'), version)
+        self.assertEqual(self.found("docs/limits.md", r"free-threaded build of CPython 3\.(\d+)\]"), version)
+
     def test_help(self):
         """The help of --engine. tests/format/test_options.py compares docs/command-line.md, which is made from it."""
         path = "recorder/panopticon_rec/options.py"

@@ -59,8 +59,9 @@ static void name_class(PyTypeObject *class, char *module, size_t module_size, ch
     const char *dot = strrchr(class->tp_name, '.');
     if (class->tp_flags & Py_TPFLAGS_HEAPTYPE) {
         PyObject *dict = class->tp_dict;        /* borrowed */
-        PyObject *from = dict ? cpython_lookup(dict, c_calls.module_key) : NULL;
+        PyObject *from = dict ? cpython_lookup(dict, c_calls.module_key) : NULL;     /* owned */
         append_text(module, module_size, from);
+        Py_XDECREF(from);
         append_text(name, name_size, ((PyHeapTypeObject *)class)->ht_qualname);
     } else if (dot) {
         snprintf(module, module_size, "%.*s", (int)(dot - class->tp_name), class->tp_name);
@@ -147,8 +148,10 @@ static uint32_t make_index(const PyMethodDef *method, PyObject *self, PyObject *
     char module[256] = "", name[512] = "";
     PyErr_Fetch(&type, &value, &traceback);
     if (!is_named_by_class(method, self, from)) {
-        if (!append_text(module, sizeof module, from) && self)
-            append_text(module, sizeof module, cpython_lookup(PyModule_GetDict(self), c_calls.name_key));
+        PyObject *own = !append_text(module, sizeof module, from) && self ?
+            cpython_lookup(PyModule_GetDict(self), c_calls.name_key) : NULL;   /* owned */
+        append_text(module, sizeof module, own);
+        Py_XDECREF(own);
     } else {
         name_class(class_of(self), module, sizeof module, name, sizeof name - 2);
         strcat(name, ".");

@@ -36,10 +36,11 @@ PyObject *rec_inlining_on_call(const cpython_frame *f)
 
 void rec_inlining_on_namespace(PyObject *namespace)
 {
-    PyObject *function =                /* borrowed */
+    PyObject *function =                /* owned */
         namespace && PyDict_Check(namespace) ? cpython_lookup(namespace, getitem_name) : NULL;
     if (function)
         forbid_getitem(function);
+    Py_XDECREF(function);
 }
 
 static void prepare_class(PyTypeObject *class)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lock.h"
 #include "tool.h"
 #include "../../format/array.h"
 
@@ -122,6 +123,7 @@ static struct known *find_or_make(PyCodeObject *code)
     codes.known[number] = (struct known){ .code = code };
     *find_known_slot(code) = number;
     codes.n_slots++;
+    cpython_allow_keeping((PyObject *)code);
     return &codes.known[number];
 }
 
@@ -174,7 +176,7 @@ static uint32_t wanted_bits(const struct known *known)
 static void set_known_events(struct known *known)
 {
     uint32_t bits = wanted_bits(known);
-    if (bits != known->bits && rec_tool_set_local(codes.number, known->code, bits))
+    if (bits != known->bits && known->code && rec_tool_set_local(codes.number, known->code, bits))
         known->bits = bits;
 }
 
@@ -216,6 +218,7 @@ static bool find_bits(void)
 /* Runs for each code object that is made or destroyed. */
 static int on_code(PyCodeEvent event, PyCodeObject *code)
 {
+    REC_LOCK_BLOCK();
     struct known *known = event == PY_CODE_EVENT_DESTROY ? find_known(code) : NULL;
     if (!known)
         return 0;

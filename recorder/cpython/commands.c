@@ -233,6 +233,7 @@ static const struct command commands[] = {
 /* Called by the interpreter between two instructions. */
 static int carry_order_out(void *unused)
 {
+    REC_LOCK_BLOCK();
     PyObject *type, *value, *traceback;
     (void)unused;
     rec_threads_notice_fork();

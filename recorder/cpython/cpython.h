@@ -14,10 +14,15 @@
 
 #include "versions.h"
 
+#ifdef Py_GIL_DISABLED
+#include <internal/pycore_interp.h>
+#include <internal/pycore_object.h>
+#endif
+
 #if PY_MAJOR_VERSION != 3 || PY_MINOR_VERSION < CPYTHON_OLDEST
 #error "panopticon_rec: this CPython is older than recorder/cpython/versions.h allows"
-#elif defined(Py_GIL_DISABLED)
-#error "panopticon_rec: free-threaded CPython is not supported yet"
+#elif defined(Py_GIL_DISABLED) && PY_MINOR_VERSION != CPYTHON_FREE_THREADED
+#error "panopticon_rec: this version is not one whose free-threaded build recorder/cpython/versions.h allows"
 #endif
 
 /* CC="gcc -DCPYTHON_IS_KNOWN=0" builds for a known version as if it were not. */
@@ -64,6 +69,80 @@ static inline PyThreadState *cpython_find_current(void)
     return PyThreadState_GetUnchecked();
 #else
     return _PyThreadState_UncheckedGet();
+#endif
+}
+
+/* Gets the value of a key in a dict, owned, or NULL, maybe with an exception set. */
+static inline PyObject *cpython_item(PyObject *dict, PyObject *key)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *value;
+    PyDict_GetItemRef(dict, key, &value);
+    return value;
+#else
+    return Py_XNewRef(PyDict_GetItemWithError(dict, key));
+#endif
+}
+
+/* Gets the value of a str key in a dict, owned, or NULL, by a search from end to end, which runs no Python code. */
+static inline PyObject *cpython_search(PyObject *dict, PyObject *key)
+{
+    PyObject *k, *value, *found = NULL;
+    Py_ssize_t at = 0;
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_BEGIN_CRITICAL_SECTION(dict);
+#endif
+    while (!found && PyDict_Next(dict, &at, &k, &value))
+        if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
+            found = Py_NewRef(value);
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_END_CRITICAL_SECTION();
+#endif
+    return found;
+}
+
+/* The list of an interpreter's thread states. In a free-threaded build only in what rec_lock_run_alone calls, which has
+ * that list locked already. */
+static inline PyThreadState *cpython_first_thread(PyInterpreterState *interp)
+{
+#ifdef Py_GIL_DISABLED
+    return interp->threads.head;
+#else
+    return PyInterpreterState_ThreadHead(interp);
+#endif
+}
+
+static inline PyThreadState *cpython_next_thread(PyThreadState *ts)
+{
+#ifdef Py_GIL_DISABLED
+    return ts->next;
+#else
+    return PyThreadState_Next(ts);
+#endif
+}
+
+/* Keeps an object that is known by its address alone, and is being destroyed at most. Returns false for one that is. The
+ * caller releases it. cpython_allow_keeping: called before, while the object is kept otherwise. */
+static inline void cpython_allow_keeping(PyObject *object)
+{
+#if !defined(Py_GIL_DISABLED)
+    (void)object;
+#elif PY_VERSION_HEX >= 0x030E0000
+    PyUnstable_EnableTryIncRef(object);
+#else
+    _PyObject_SetMaybeWeakref(object);
+#endif
+}
+
+static inline bool cpython_keep(PyObject *object)
+{
+#if !defined(Py_GIL_DISABLED)
+    Py_INCREF(object);
+    return true;
+#elif PY_VERSION_HEX >= 0x030E0000
+    return PyUnstable_TryIncRef(object);
+#else
+    return _Py_TryIncref(object);
 #endif
 }
 

@@ -49,7 +49,7 @@
 #include "lives.h"
 #include "task_names.h"
 
-#if CPYTHON_IS_KNOWN
+#if CPYTHON_IS_KNOWN && !defined(Py_GIL_DISABLED)
 
 #include "recursion.h"
 

@@ -12,6 +12,7 @@
 #include <opcode.h>
 
 #include "engine.h"
+#include "free_threading.h"
 #include "lives.h"
 #include "muted.h"
 #include "muted_exits.h"
@@ -51,6 +52,8 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
         return NULL;
     rec_current = thread->is_ending || !rec_worker_unpark() || rec_greenlets_are_awaited() ? &rec_no_thread : thread;
     rec_sparse_break();
+    if (unlikely(rec_greenlets.are_used) && rec_free_threading_ends_at_greenlets())
+        return NULL;
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) :
                                                                 REC_GREENLETS_SAME;
     uint16_t flags;
@@ -175,6 +178,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
                                                                PyObject *outcome)
 {
     cpython_frame *f = cpython_running(ts);
+    REC_LOCK_BLOCK();
     if (!f || cpython_code(f) != code || rec_tag_peek(f) == (uint64_t)rec_functions.plain << 32)
         return rec_tool_nothing();      /* the last is the function that is called to measure an event (event_cost.c) */
     if (is_beyond_boundary(ts, f)) {
@@ -252,11 +256,28 @@ static inline __attribute__((always_inline)) PyObject *append_event(PyObject *co
     return rec_tool_nothing();
 }
 
+/* True when an entry is reported by the code object's own event. Without a GIL another thread may have added it, or add it
+ * now: then this entry is still without, as threads are stopped while events are set. So this asks what was set, and before
+ * the lock, for which this thread may be stopped. */
+static bool reports_itself(const PyCodeObject *code, enum pnr_kind kind)
+{
+#ifdef Py_GIL_DISABLED
+    int event = kind == PNR_RESUME ? PY_MONITORING_EVENT_PY_RESUME : PY_MONITORING_EVENT_PY_START;
+    long tool = rec_tool_number();
+    return tool >= 0 && code->_co_monitoring && code->_co_monitoring->local_monitors.tools[event] >> tool & 1;
+#else
+    (void)kind;
+    return rec_codes_has(code);
+#endif
+}
+
 /* Notes a code object: it has events of its own from here on. Its first entry comes with this event only. Where it is
  * known already, as it is after a pause, its own events report this entry. */
 static PyObject *note_code(PyCodeObject *code, enum pnr_kind kind)
 {
-    if (!rec_codes_has(code))
+    bool is_reported = reports_itself(code, kind);
+    REC_LOCK_BLOCK();
+    if (!is_reported)
         Py_DECREF(append_event_slowly(PyThreadState_Get(), code, kind, NULL));
     return rec_codes_has(code) ? rec_tool_disable() : rec_tool_nothing();
 }
@@ -334,6 +355,7 @@ static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpyt
  * expected of it. */
 static bool is_left_already(PyThreadState *ts)
 {
+    REC_LOCK_BLOCK();
     cpython_frame *f = cpython_running(ts);
     struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
     if (thread && rec_greenlets.are_used)
@@ -401,13 +423,24 @@ static int listen_to_all(void)
     return 0;
 }
 
-/* Returns 0, or -1 with an exception set. */
-static int open_threads(void)
+/* Returns the thread whose stack is looked at first when recording starts; after it come those that are younger. Without a
+ * GIL the other threads run: each opens with its next event. */
+static PyThreadState *first_to_open(void)
 {
+#ifdef Py_GIL_DISABLED
+    return NULL;
+#else
     PyThreadState *oldest = PyInterpreterState_ThreadHead(rec_threads.interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
-    for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
+    return oldest;
+#endif
+}
+
+/* Returns 0, or -1 with an exception set. */
+static int open_threads(void)
+{
+    for (PyThreadState *ts = first_to_open(); ts; ts = ts->prev) {
         struct rec_thread *thread = rec_threads_new(ts);
         if (!thread || !open_thread(ts, thread, 0, cpython_running(ts))) {
             PyErr_NoMemory();
@@ -425,7 +458,7 @@ static void sync_depth_before_c_call(PyThreadState *ts)
 
 static struct rec_thread *resync_monitored(PyThreadState *ts)
 {
-    bool is_fast = rec_current->owner == ts &&
+    bool is_fast = rec_current->owner == ts && rec_current->buffer.chunk >= 0 &&
                    (!rec_greenlets.are_used ||
                     (!rec_greenlets.has_bare && cpython_data_stack(ts) == rec_current->data_stack));
     return is_fast ? rec_current : resync_monitored_thread(ts, cpython_running(ts));
@@ -474,20 +507,28 @@ static void look_at_number(void)
     if (rec_codes_look())
         return;
     report_taken(false);
-    rec_threads_forget_current();
+    rec_threads_forget_all();
     rec_state_start_epoch();
 }
 
 static bool needs_look_always(void) { return true; }
 
+static void refresh_name_of(const PyThreadState *ts)
+{
+    struct rec_thread *thread = rec_threads_find(ts);
+    if (thread)
+        rec_threads_refresh_name(ts, thread);
+}
+
 static void stop_monitoring(void)
 {
     rec_threads_end_buffers();
-    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_thread *thread = rec_threads_find(ts);
-        if (thread)
-            rec_threads_refresh_name(ts, thread);
-    }
+#ifdef Py_GIL_DISABLED
+    refresh_name_of(PyThreadState_Get());       /* another one may end at this moment */
+#else
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
+        refresh_name_of(ts);
+#endif
 }
 
 static int enter_monitoring(enum rec_enter why)

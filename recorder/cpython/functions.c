@@ -47,6 +47,7 @@ struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
 struct naming {
     struct pnr_string strings[3];       /* module, qualified name, file */
     PyObject *owned[3];
+    PyObject *module;                   /* owned; or NULL */
     PyObject *type, *value, *traceback; /* the exception that is set */
 };
 
@@ -55,7 +56,8 @@ static void begin_naming(const cpython_frame *f, struct naming *naming)
 {
     PyCodeObject *code = cpython_code(f);
     PyErr_Fetch(&naming->type, &naming->value, &naming->traceback);
-    PyObject *texts[3] = { cpython_lookup(cpython_globals(f), functions.name), code->co_qualname, code->co_filename };
+    naming->module = cpython_lookup(cpython_globals(f), functions.name);
+    PyObject *texts[3] = { naming->module, code->co_qualname, code->co_filename };
     for (int i = 0; i < 3; i++)
         naming->strings[i] = rec_functions_text(texts[i], &naming->owned[i]);
 }
@@ -64,6 +66,7 @@ static void end_naming(struct naming *naming)
 {
     for (int i = 0; i < 3; i++)
         Py_XDECREF(naming->owned[i]);
+    Py_XDECREF(naming->module);
     PyErr_Restore(naming->type, naming->value, naming->traceback);
 }
 
@@ -81,9 +84,10 @@ static bool is_path(struct pnr_string file)
 static bool is_made(const cpython_frame *f, struct pnr_string file)
 {
     PyObject *owned = NULL;
-    PyObject *of_module = is_path(file) ? NULL : cpython_lookup(cpython_globals(f), functions.file);    /* borrowed */
+    PyObject *of_module = is_path(file) ? NULL : cpython_lookup(cpython_globals(f), functions.file);    /* owned */
     bool is = of_module && is_path(rec_functions_text(of_module, &owned));
     Py_XDECREF(owned);
+    Py_XDECREF(of_module);
     return is;
 }
 

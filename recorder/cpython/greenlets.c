@@ -269,6 +269,7 @@ static PyObject *own_attribute(PyObject *object, PyObject *name)
     PyObject *dict = offset > 0 ? *(PyObject **)((char *)object + offset) : NULL;
     PyObject *value = dict && name && PyDict_Check(dict) ? cpython_lookup(dict, name) : NULL;
     PyErr_Clear();
+    Py_XDECREF(value);                  /* the dict keeps it */
     return value;
 }
 

@@ -72,23 +72,18 @@ static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, u
             return -1;
         }
         extra->size = index + 1;
-        code->co_extra = extra;
+        __atomic_store_n(&code->co_extra, extra, __ATOMIC_RELEASE);     /* other threads may read it at this moment */
     }
     return cpython_set_code_extra(code, index, value);
 }
 
-/* Gets the value of a str key in a dict, borrowed, or NULL, and runs no Python code. A lookup among keys of any type
+/* Gets the value of a str key in a dict, owned, or NULL, and runs no Python code. A lookup among keys of any type
  * calls the __eq__ of those with the same hash, so such a dict is searched for a str from end to end. */
 static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
 {
-    PyObject *k, *value;
-    Py_ssize_t at = 0;
     if (((PyDictObject *)dict)->ma_keys->dk_kind != DICT_KEYS_GENERAL)
-        return PyDict_GetItemWithError(dict, key);
-    while (PyDict_Next(dict, &at, &k, &value))
-        if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
-            return value;
-    return NULL;
+        return cpython_item(dict, key);
+    return cpython_search(dict, key);
 }
 
 /* ---- frames ---- */

@@ -51,6 +51,10 @@
 #define CPYTHON_OFFSET(header, type, field, ...) \
     CPYTHON_EXPECT(header, #type "." #field, offsetof(type, field), __VA_ARGS__)
 
+/* In an object, whose head is longer in a free-threaded build. */
+#define CPYTHON_OBJECT_OFFSET(header, type, field, ...) \
+    CPYTHON_EXPECT(header, #type "." #field, offsetof(type, field) - sizeof(PyObject) + 2 * sizeof(void *), __VA_ARGS__)
+
 /* Include/internal/pycore_frame.h; from 3.14 on Include/internal/pycore_interpframe_structs.h */
 #define FRAME_H "Include/internal/pycore_frame.h or pycore_interpframe_structs.h"
 /*                                                                       3.11  3.12  3.13  3.14  3.15 */
@@ -73,8 +77,8 @@ CPYTHON_OFFSET(FRAME_H, struct _PyInterpreterFrame, stacktop,              64,  
 
 /* Include/cpython/genobject.h; from 3.14 on Include/internal/pycore_interpframe_structs.h */
 #define GENERATOR_H "Include/cpython/genobject.h or Include/internal/pycore_interpframe_structs.h"
-CPYTHON_OFFSET(GENERATOR_H, PyGenObject, gi_frame_state,                   75,   67,   67,   67,   67);
-CPYTHON_OFFSET(GENERATOR_H, PyGenObject, gi_iframe,                        80,   72,   72,   72,   72);
+CPYTHON_OBJECT_OFFSET(GENERATOR_H, PyGenObject, gi_frame_state,                   75,   67,   67,   67,   67);
+CPYTHON_OBJECT_OFFSET(GENERATOR_H, PyGenObject, gi_iframe,                        80,   72,   72,   72,   72);
 
 #define STATE_H "Include/cpython/pystate.h"
 CPYTHON_OFFSET(STATE_H, PyThreadState, prev,                                0,    0,    0,    0,    0);
@@ -107,16 +111,16 @@ CPYTHON_OFFSET(STATE_H, PyThreadState, base_frame,                          0,  
 #endif
 
 #define CODE_H "Include/cpython/code.h"
-CPYTHON_OFFSET(CODE_H, PyCodeObject, co_flags,                             48,   48,   48,   48,   48);
-CPYTHON_OFFSET(CODE_H, PyCodeObject, co_argcount,                          56,   52,   52,   52,   52);
-CPYTHON_OFFSET(CODE_H, PyCodeObject, co_qualname,                         128,  128,  128,  128,  128);
-CPYTHON_OFFSET(CODE_H, PyCodeObject, _co_firsttraceable,                  168,  176,  184,  192,  192);
-CPYTHON_OFFSET(CODE_H, PyCodeObject, co_extra,                            176,  184,  192,  200,  200);
-CPYTHON_OFFSET(CODE_H, PyCodeObject, co_code_adaptive,                    184,  192,  200,  208,  208);
+CPYTHON_OBJECT_OFFSET(CODE_H, PyCodeObject, co_flags,                             48,   48,   48,   48,   48);
+CPYTHON_OBJECT_OFFSET(CODE_H, PyCodeObject, co_argcount,                          56,   52,   52,   52,   52);
+CPYTHON_OBJECT_OFFSET(CODE_H, PyCodeObject, co_qualname,                         128,  128,  128,  128,  128);
+CPYTHON_OBJECT_OFFSET(CODE_H, PyCodeObject, _co_firsttraceable,                  168,  176,  184,  192,  192);
+CPYTHON_OBJECT_OFFSET(CODE_H, PyCodeObject, co_extra,                            176,  184,  192,  200,  200);
+CPYTHON_OBJECT_OFFSET(CODE_H, PyCodeObject, co_code_adaptive,                    184,  192,  200,  208,  208);
 CPYTHON_EXPECT(CODE_H, "_Py_CODEUNIT", sizeof(_Py_CODEUNIT),                2,    2,    2,    2,    2);
 
-CPYTHON_OFFSET("Include/cpython/funcobject.h", PyFunctionObject, func_version, 128, 136, 136, 144, 144);
-CPYTHON_OFFSET("Include/cpython/dictobject.h", PyDictObject, ma_keys,      32,   32,   32,   32,   32);
+CPYTHON_OBJECT_OFFSET("Include/cpython/funcobject.h", PyFunctionObject, func_version, 128, 136, 136, 144, 144);
+CPYTHON_OBJECT_OFFSET("Include/cpython/dictobject.h", PyDictObject, ma_keys,      32,   32,   32,   32,   32);
 
 #undef FRAME_H
 #undef GENERATOR_H

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "lock.h"
 #include "recording.h"
 #include "remarks.h"
 #include "self_test.h"
@@ -320,6 +321,7 @@ static void end_with_report(bool is_finalized)
  * and threads. In a forked child it ends the child's own. */
 static void end_with_process(void)
 {
+    rec_lock_forget();
     end_with_report(true);
     rec_engine_forget();
     module.is_ready = false;
@@ -742,7 +744,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         rec_setuid_watch();
     }
     if (!module.is_ready) {
-        if (rec_engine_init(module.own) != 0)
+        if (rec_engine_init(module.own) != 0 || rec_recording_watch_forks() != 0)
             return NULL;
         if (Py_AtExit(end_with_process) != 0) {
             PyErr_SetString(PyExc_RuntimeError, "panopticon: too many functions are registered to be called at exit");
@@ -751,6 +753,10 @@ PyMODINIT_FUNC PyInit__recorder(void)
         module.is_ready = true;
     }
     PyObject *created = PyModule_Create(&definition);
+#ifdef Py_GIL_DISABLED
+    if (created && PyUnstable_Module_SetGIL(created, Py_MOD_GIL_NOT_USED) != 0)
+        Py_CLEAR(created);
+#endif
     if (created && rec_remarks_add_type(created) != 0)
         Py_CLEAR(created);
     return created;

@@ -175,9 +175,11 @@ int rec_occasions_save(const char *path, char *taken)
     occasions.save_taken = taken;
     atomic_store(&occasions.save_path, path);
     rec_worker_wake();
+    uint32_t n_taken = rec_lock_suspend();
     Py_BEGIN_ALLOW_THREADS
     wait_for_save();
     Py_END_ALLOW_THREADS
+    rec_lock_resume(n_taken);
     occasions.is_saving = false;
     if (occasions.save_result == 0)
         return 0;

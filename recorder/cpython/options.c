@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "free_threading.h"
 #include "../retention.h"
 #include "../samples.h"
 
@@ -93,7 +94,7 @@ int rec_options_parse(PyObject *dict, struct rec_options *options)
     *options = (struct rec_options){ 0 };
     while (PyDict_Next(dict, &position, &key, &value)) {
         const struct option_row *row = find_option_row(key);
-        if (!row || !read_value(row, value, options))
+        if (!row || !rec_free_threading_allows(key, value) || !read_value(row, value, options))
             return -1;
     }
     if (options->samples_ns && options->samples_ns < REC_SAMPLES_MIN_NS) {

@@ -29,15 +29,7 @@ static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, u
     return cpython_set_code_extra(code, index, value);
 }
 
-static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
-{
-    PyObject *k, *value;
-    Py_ssize_t at = 0;
-    while (PyDict_Next(dict, &at, &k, &value))
-        if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
-            return value;
-    return NULL;
-}
+static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key) { return cpython_search(dict, key); }
 
 static inline PyCodeObject *cpython_code(const cpython_frame *f)
 {

@@ -83,12 +83,14 @@ static void notice_changes(void)
 /* Takes notice of a fork first: a request of Python code may be the first sign of it. */
 bool rec_recording_is_on(void)
 {
+    REC_LOCK_BLOCK();
     notice_changes();
     return rec_state_is(REC_WITH_FILES | REC_IN_CHILD);
 }
 
 const char *rec_recording_state(void)
 {
+    REC_LOCK_BLOCK();
     notice_changes();
     return rec_state_name();
 }
@@ -154,6 +156,7 @@ static void come_back(void)
 
 static int call_look(void *unused)
 {
+    REC_LOCK_BLOCK();
     (void)unused;
     rec_state_take(REC_EVENT_DISPLACED);
     PyErr_Clear();
@@ -289,7 +292,7 @@ static void end_sources_by(enum rec_leave why)
         rec_collector_forget();
     else
         rec_collector_end();
-    rec_threads_forget_current();
+    rec_threads_forget_all();
 }
 
 static void end_sources(enum rec_state before)
@@ -306,7 +309,7 @@ static void forget_sources(enum rec_state before)
 static void disable_engine(enum rec_state before)
 {
     (void)before;
-    rec_threads_forget_current();
+    rec_threads_forget_all();
     recording.engine->leave(REC_LEAVE_FAILURE);
     rec_debug("disabled: %s", cpython_is_finalizing() ? "the interpreter ends" :
               rec_session_is_closed() ? "a write has failed" : "no engine can go on");
@@ -341,6 +344,7 @@ static struct {
     const void *frame;
     uint64_t since_ns;
     bool is_queued;                     /* end_fork is among the interpreter's pending calls */
+    bool is_due;                        /* it is to be, when the interpreter may be called again */
 } fork_call;
 
 static void keep_fork_call(void)
@@ -373,6 +377,7 @@ static void queue_end_fork(void)
  * that it can be asked to resume. */
 static int end_fork(void *unused)
 {
+    REC_LOCK_BLOCK();
     (void)unused;
     fork_call.is_queued = false;
     if (!is_fork_over()) {
@@ -389,13 +394,22 @@ static int end_fork(void *unused)
     return 0;
 }
 
+static void queue_due_call(void)
+{
+    if (fork_call.is_due)
+        queue_end_fork();
+    fork_call.is_due = false;
+}
+
 static void park_worker(enum rec_state before)
 {
     announce_child(before);
     rec_worker_park();
     keep_fork_call();
-    if (fork_call.thread && before & (REC_RECORDING | REC_PAUSED))
-        queue_end_fork();               /* the child has it, too */
+    fork_call.is_due = fork_call.thread && before & (REC_RECORDING | REC_PAUSED);
+#ifndef Py_GIL_DISABLED                 /* there the interpreter has locked what this needs, until rec_lock_watch_forks */
+    queue_due_call();                   /* the child has it, too */
+#endif
 }
 
 static void count_fork(enum rec_state before)
@@ -568,7 +582,9 @@ static int report_path(PyObject *on_path, const char *taken)
     if (on_path == Py_None)
         return 0;
     PyObject *path = PyUnicode_DecodeFSDefault(taken);
+    uint32_t n_taken = rec_lock_suspend();
     PyObject *result = path ? PyObject_CallOneArg(on_path, path) : NULL;
+    rec_lock_resume(n_taken);
     Py_XDECREF(path);
     Py_XDECREF(result);
     return result ? 0 : -1;
@@ -678,6 +694,7 @@ static void undo_start(bool has_session)
 int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *dict, PyObject *on_path,
                         char *taken)
 {
+    REC_LOCK_BLOCK();
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: only a process's main interpreter can be recorded");
         return 0;
@@ -720,6 +737,7 @@ static bool is_stopped_early(void)
 
 int rec_recording_pause(void)
 {
+    REC_LOCK_BLOCK();
     notice_changes();
     if (is_stopped_early())
         return 0;
@@ -731,6 +749,7 @@ int rec_recording_pause(void)
 
 int rec_recording_resume(void)
 {
+    REC_LOCK_BLOCK();
     if (!rec_recording_is_on())
         return is_stopped_early() ? 0 : raise_not_recorded();
     rec_captures_begin_waiting();
@@ -741,6 +760,7 @@ int rec_recording_resume(void)
 
 static void toggle_recording(void)
 {
+    REC_LOCK_BLOCK();
     if (!rec_recording_is_on())
         return;
     if (rec_state_is(REC_PAUSED | REC_PENDING_PAUSED) || rec_captures_are_waiting())
@@ -751,6 +771,7 @@ static void toggle_recording(void)
 
 int rec_recording_override_filter(enum pnr_filter_action action, const char *glob)
 {
+    REC_LOCK_BLOCK();
     if (!rec_recording_is_on())
         return raise_not_recorded();
     bool is_recording = rec_state_is(REC_RECORDING) && rec_state_take(REC_EVENT_PAUSE);
@@ -776,16 +797,19 @@ int rec_recording_set_limits(const struct rec_limits *limits, struct pnr_err *er
 
 int rec_recording_save(const char *path, char *taken)
 {
+    REC_LOCK_BLOCK();
     return join_if_pending() ? rec_occasions_save(path, taken) : raise_not_recorded();
 }
 
 bool rec_recording_report_incident(const struct rec_incident *incident, const struct rec_incident_limits *limits)
 {
+    REC_LOCK_BLOCK();
     return join_if_pending() && rec_incidents_report(incident, limits);
 }
 
 void rec_recording_report_exception(void)
 {
+    REC_LOCK_BLOCK();
     if (rec_recording_is_on() && rec_threads.on_exception)
         rec_threads.on_exception();
 }
@@ -817,6 +841,7 @@ static bool move_to_region(struct rec_totals *totals)
 
 void rec_recording_stop(int number, struct rec_totals *totals)
 {
+    REC_LOCK_BLOCK();
     struct rec_capture *region = rec_captures_find(number);
     *totals = (struct rec_totals){ 0 };
     if (!rec_recording_is_on()) {
@@ -832,6 +857,7 @@ void rec_recording_stop(int number, struct rec_totals *totals)
 
 void rec_recording_end(bool is_finalized, struct rec_totals *totals)
 {
+    REC_LOCK_BLOCK();
     while (rec_captures.newest)
         rec_captures_save_region(rec_captures.newest, totals);
     *totals = (struct rec_totals){ 0 };
@@ -874,6 +900,7 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
 
 void rec_recording_stop_early(void)
 {
+    REC_LOCK_BLOCK();
     if (!rec_recording_is_on())
         return;
     rec_recording_end(false, &recording.early.totals);
@@ -888,8 +915,18 @@ bool rec_recording_was_stopped_early(int number)
 
 /* ---- forks ---- */
 
-static void prepare_fork(void) { rec_state_take(REC_EVENT_FORK); }
-static void forked_in_parent(void) { rec_state_take(REC_EVENT_FORK_PARENT); }
+/* The lock is kept over the fork. */
+static void prepare_fork(void)
+{
+    rec_lock_take();
+    rec_state_take(REC_EVENT_FORK);
+}
+
+static void forked_in_parent(void)
+{
+    rec_state_take(REC_EVENT_FORK_PARENT);
+    rec_lock_give();
+}
 
 static void become_child(bool was_announced)
 {
@@ -898,7 +935,12 @@ static void become_child(bool was_announced)
     rec_state_take(REC_EVENT_FORK_CHILD);
 }
 
-static void forked_in_child(void) { become_child(true); }
+static void forked_in_child(void)
+{
+    rec_lock_forked();
+    become_child(true);
+    rec_lock_give();
+}
 
 /* _Fork and the system calls themselves run no handlers, neither Python's nor libc's. The drain's thread, which is not
  * here, and its locks are forgotten in any case. */
@@ -917,6 +959,7 @@ static void give_others(uid_t user)
 
 void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
 {
+    REC_LOCK_BLOCK();
     if (!join_if_pending()) {           /* as another user it could not join any more */
         func(arg);
         return;
@@ -929,6 +972,8 @@ void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
     rec_threads_forget_current();       /* the next event is not fast, and unparks the drain */
 }
 
+int rec_recording_watch_forks(void) { return rec_lock_watch_forks(queue_due_call); }
+
 int rec_recording_init(void)
 {
     void *shared = mmap(NULL, sizeof *recording.unannounced, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -938,6 +983,7 @@ int rec_recording_init(void)
     rec_trampoline_watch(step_aside, come_back);
     rec_occasions_init(toggle_recording);
     rec_captures_init();
+    rec_buffer_init(rec_lock_run_alone);
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;
     PyErr_SetString(PyExc_RuntimeError, "panopticon: no memory to register functions for fork");

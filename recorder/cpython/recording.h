@@ -24,6 +24,9 @@
 /* Returns 0, or -1 with an exception set. */
 int rec_recording_init(void);
 
+/* Prepares for the forks of an interpreter. Returns 0, or -1 with an exception set. */
+int rec_recording_watch_forks(void);
+
 /* Starts a capture. path: a new one or, when joins, one that is there. properties: dict of str to str. options:
  * dict, which start_doc in module.c describes. on_path: called with the capture's path before the first event; or None.
  * The path that was taken is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an

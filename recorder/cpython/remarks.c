@@ -165,6 +165,7 @@ static bool append_remark(PyThreadState *ts, struct rec_thread *thread, enum pnr
 static bool make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *values, PyObject *const *keys,
                         Py_ssize_t n)
 {
+    REC_LOCK_BLOCK();
     PyThreadState *ts = PyThreadState_Get();
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -194,6 +195,7 @@ void rec_remarks_add_instant_at_exit(PyThreadState *ts, struct rec_thread *threa
 
 bool rec_remarks_retract(PyObject *name)
 {
+    REC_LOCK_BLOCK();
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     struct rec_thread *thread = may_record() ? find_present_thread(PyThreadState_Get()) : NULL;
@@ -221,6 +223,7 @@ static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *cons
 
 uint32_t rec_remarks_label(PyObject *name)
 {
+    REC_LOCK_BLOCK();
     renew_labels();
     return find_exact_label(name);
 }

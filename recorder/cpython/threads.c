@@ -412,16 +412,18 @@ static PyObject *plain_attribute(PyObject *object, const char *name)
     return value;
 }
 
-/* Returns threading._active[ts->thread_id]. Borrowed, or NULL. */
+/* Returns threading._active[ts->thread_id]. Owned, or NULL. */
 static PyObject *thread_object(const PyThreadState *ts)
 {
-    PyObject *modules = PySys_GetObject("modules");     /* all borrowed */
+    PyObject *modules = PySys_GetObject("modules");     /* borrowed; the next ones are owned */
     PyObject *module = modules && PyDict_Check(modules) ? cpython_lookup(modules, threads.threading) : NULL;
     PyObject *active = module && PyModule_Check(module) ?
         cpython_lookup(PyModule_GetDict(module), threads.active) : NULL;
     PyObject *id = active && PyDict_Check(active) ? PyLong_FromUnsignedLong(ts->thread_id) : NULL;
-    PyObject *object = id ? PyDict_GetItem(active, id) : NULL;
+    PyObject *object = id ? cpython_item(active, id) : NULL;
     Py_XDECREF(id);
+    Py_XDECREF(active);
+    Py_XDECREF(module);
     return object;
 }
 
@@ -482,6 +484,7 @@ bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present)
 static void thread_ended(PyObject *capsule)
 {
     struct rec_thread *thread = PyCapsule_GetPointer(capsule, CAPSULE);
+    REC_LOCK_BLOCK();
     if (!rec_state_is(REC_RECORDING | REC_WAITING) ||
         (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.recording)
         return;
@@ -496,15 +499,26 @@ static void thread_ended(PyObject *capsule)
     rec_threads_forget_current();
 }
 
+static void find_gone(void *unused)
+{
+    (void)unused;
+    for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older) {
+        struct rec_thread *thread = rec_thread_of(buffer);
+        PyThreadState *ts = thread->is_ending ? cpython_first_thread(rec_threads.interp) : NULL;
+        while (ts && !is_thread_of(thread, ts))
+            ts = cpython_next_thread(ts);
+        thread->is_gone = thread->is_ending && !ts;
+    }
+}
+
 void rec_threads_end_buffers(void)
 {
+    if (rec_threads.n_ending)
+        rec_lock_run_alone(find_gone, NULL);
     for (struct rec_buffer *buffer = rec_buffer_newest(), *older; buffer; buffer = older) {
         struct rec_thread *thread = rec_thread_of(buffer);
         older = buffer->older;
-        PyThreadState *ts = thread->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
-        while (ts && !is_thread_of(thread, ts))
-            ts = PyThreadState_Next(ts);
-        if (!thread->is_ending || ts)
+        if (!thread->is_gone)
             continue;
         memset(threads.recent, 0, sizeof threads.recent);
         rec_buffer_end(buffer);
@@ -513,11 +527,11 @@ void rec_threads_end_buffers(void)
     }
 }
 
-/* Puts a capsule into the thread state's dict, so that the buffer ends with the thread state. Disables garbage
- * collection meanwhile, because it could run Python code here. */
+/* Puts a capsule into the thread state's dict, so that the buffer ends with the thread state. Garbage is collected
+ * between two instructions from CPython 3.12 on; before, a collection could run Python code here. */
 static void watch_end(PyThreadState *ts, struct rec_thread *thread)
 {
-    int was_enabled = PyGC_Disable();
+    int was_enabled = PY_VERSION_HEX < 0x030C0000 && PyGC_Disable();
     if (!ts->dict)
         ts->dict = PyDict_New();
     PyObject *capsule = PyCapsule_New(thread, CAPSULE, NULL);
@@ -548,12 +562,14 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     }
     thread->owner = ts;
     thread->owner_id = ts->id;
+    thread->ident = ts->thread_id;
     thread->native_id = (uint32_t)ts->native_thread_id;
     rec_samples_add(thread->buffer.number, thread->native_id, ts);
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *object = thread_object(ts);
+    PyObject *object = thread_object(ts);               /* owned */
     if (object)
         write_name_of(thread, object);
+    Py_XDECREF(object);
     watch_end(ts, thread);
     PyErr_Restore(type, value, traceback);
     if (rec_threads.on_new)
@@ -580,6 +596,7 @@ static void on_thread_begin(PyThreadState *ts, const cpython_frame *f, struct re
     if (!object)
         return;
     thread->native_id = (uint32_t)ts->native_thread_id;
+    thread->ident = ts->thread_id;
     rec_samples_add(thread->buffer.number, thread->native_id, ts);
     write_name_of(thread, object);
 }
@@ -589,15 +606,15 @@ static void on_thread_name(PyThreadState *ts, const cpython_frame *f, struct rec
 {
     PyObject *object = cpython_argument(f, 0), *name = cpython_argument(f, 1), *owned;      /* borrowed */
     PyObject *id = object ? plain_attribute(object, "_ident") : NULL;                       /* owned */
-    (void)thread;
+    (void)ts, (void)thread;
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
         unsigned long ident = PyLong_AsUnsignedLong(id);
-        for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
-            struct rec_thread *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
-            if (named) {
-                rec_name_table_rename_thread(named->buffer.number, named->native_id, rec_functions_text(name, &owned));
-                Py_XDECREF(owned);
-            }
+        for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older) {
+            const struct rec_thread *named = rec_thread_of(buffer);
+            if (named->ident != ident || named->is_ending)
+                continue;
+            rec_name_table_rename_thread(buffer->number, named->native_id, rec_functions_text(name, &owned));
+            Py_XDECREF(owned);
         }
         PyErr_Clear();
     }
@@ -684,9 +701,10 @@ void rec_threads_on_watched_exit(PyThreadState *ts, struct rec_thread *thread, u
 
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread)
 {
-    PyObject *object = thread_object(ts);
+    PyObject *object = thread_object(ts);               /* owned */
     if (object)
         write_name_of(thread, object);
+    Py_XDECREF(object);
 }
 
 int rec_threads_init(void)

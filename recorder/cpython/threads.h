@@ -1,6 +1,6 @@
 /* Threads: finds the buffer of a thread state, names the thread and notices its end. Also reads the stack of a thread,
- * with which each block opens. All functions are called with the GIL, which is the recording lock of the core
- * (../thread_buffer.h); none runs Python code.
+ * with which each block opens. All functions are called with the GIL, or what stands for it (lock.h), which is
+ * the recording lock of the core (../thread_buffer.h); none runs Python code.
  *
  *     rec_threads_init                    once a process
  *         rec_threads_start               a recording begins
@@ -11,6 +11,7 @@
 #define REC_THREADS_H
 
 #include "functions.h"
+#include "lock.h"
 #include "state.h"
 
 #include "../fork_memory.h"
@@ -53,7 +54,9 @@ struct rec_thread {
     uintptr_t stack_low, stack_top;     /* the frame engine's: the thread's own C stack */
     uintptr_t foreign_evaluation;       /* the frame engine's */
     uint64_t owner_id;
+    unsigned long ident;                /* as threading.get_ident() gives it */
     bool is_ending;
+    bool is_gone;                       /* it was ending, and the thread state is no more */
     bool is_aside;                      /* it runs code for the recorder, which is not recorded */
     bool must_report_stack;             /* its records do not show what is open on the stack that runs (muting.h) */
     struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
@@ -76,18 +79,28 @@ _Static_assert(offsetof(struct rec_thread, stack.window_size) == REC_CACHE_LINE 
  * has one such pointer. Without it each thread of the operating system needs its own, which costs 1 to 3 instructions a
  * call more (callgrind, fib(20): 41 to 42 on CPython 3.13, 27 to 30 on 3.11; the monitoring engine: 2 more). */
 #ifdef Py_GIL_DISABLED
-#define REC_CURRENT_STORAGE _Thread_local
+#define REC_CURRENT_STORAGE _Thread_local __attribute__((tls_model("initial-exec")))
 #else
 #define REC_CURRENT_STORAGE
 #endif
 extern REC_CURRENT_STORAGE struct rec_thread *rec_current __attribute__((visibility("hidden")));
 extern struct rec_thread rec_no_thread __attribute__((visibility("hidden")));
 
-/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to
- * stop all threads and close their windows (window_size, owner). */
+/* The next event of this thread is not fast, and finds out what has changed. Nor is one of any other thread, where all
+ * have one pointer. */
 static inline void rec_threads_forget_current(void)
 {
     rec_current = &rec_no_thread;
+}
+
+/* The next event of every thread is not fast. Where each has a pointer of its own, their chunks are submitted: without
+ * one no event is fast. */
+static inline void rec_threads_forget_all(void)
+{
+#ifdef Py_GIL_DISABLED
+    rec_buffer_flush_all();
+#endif
+    rec_threads_forget_current();
 }
 
 static inline struct rec_thread *rec_thread_of(struct rec_buffer *buffer)

@@ -1,5 +1,7 @@
 #include "tool.h"
 
+#include "lock.h"
+
 #if PY_VERSION_HEX >= 0x030C0000
 
 #include <string.h>
@@ -168,7 +170,11 @@ static struct callback *callback_of(rec_tool_callback function)
 /* Returns the object that was registered for the event, owned, or NULL with an exception set. */
 static PyObject *register_callback(const struct seat *seat, long bit, PyObject *callback)
 {
-    return ask_monitoring("register_callback", Py_BuildValue("llO", seat->number, bit, callback));
+    PyObject *args = Py_BuildValue("llO", seat->number, bit, callback);
+    uint32_t n_taken = rec_lock_suspend();              /* audit hooks may run Python code */
+    PyObject *before = ask_monitoring("register_callback", args);
+    rec_lock_resume(n_taken);
+    return before;
 }
 
 static bool register_quietly(const struct seat *seat, long bit, PyObject *callback)
@@ -347,6 +353,8 @@ long rec_tool_number(void)
 static PyObject *call_on_code(PyObject *function, long number, PyCodeObject *code, long last)
 {
     PyObject *type, *value, *traceback;
+    if (!cpython_keep((PyObject *)code))
+        return NULL;                    /* it will not run any more */
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *args[] = { PyLong_FromLong(number), (PyObject *)code, last < 0 ? NULL : PyLong_FromLong(last) };
     PyObject *result = args[0] && (last < 0 || args[2]) ? PyObject_Vectorcall(function, args, last < 0 ? 2 : 3, NULL) :
@@ -354,6 +362,7 @@ static PyObject *call_on_code(PyObject *function, long number, PyCodeObject *cod
     Py_XDECREF(args[0]);
     Py_XDECREF(args[2]);
     PyErr_Restore(type, value, traceback);
+    Py_DECREF(code);
     return result;
 }
 

@@ -8,5 +8,6 @@
 #define CPYTHON_OLDEST 11
 #define CPYTHON_NEWEST 15               /* the last one whose internals are known: layout.h, internals.h */
 #define CPYTHON_MONITORING 12           /* the first one with sys.monitoring (PEP 669), for the monitoring engine */
+#define CPYTHON_FREE_THREADED 13        /* the only one whose free-threaded build can be recorded */
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lock.h"
 #include "recording.h"
 #include "remarks.h"
 #include "state.h"
@@ -181,6 +182,7 @@ static void dealloc_watch(PyObject *object)
 /* Returns false when out of memory: the section is not watched. */
 static bool add_open(watch_object *self, struct open_section section)
 {
+    REC_LOCK_BLOCK();
     if (self->n_open == self->capacity) {
         bool is_own = self->open != &self->first;
         struct open_section *larger = realloc(is_own ? self->open : NULL, 2 * self->capacity * sizeof *larger);
@@ -199,6 +201,7 @@ static bool add_open(watch_object *self, struct open_section section)
  * watched, because nothing was recorded then. */
 static uint64_t take_open(watch_object *self)
 {
+    REC_LOCK_BLOCK();
     PyThreadState *thread = PyThreadState_Get();
     for (size_t i = self->n_open; i-- > 0; ) {
         bool is_own = self->open[i].thread == thread && self->open[i].context == thread->context;
@@ -232,10 +235,19 @@ static PyObject *encode(PyObject *text)
     return bytes;
 }
 
+static PyObject *get_id(PyObject *self, void *unused)
+{
+    REC_LOCK_BLOCK();
+    (void)unused;
+    return Py_NewRef(((watch_object *)self)->id);
+}
+
 /* Returns the id, owned: the watch's own, or the one that is found. */
 static PyObject *find_section_id(const watch_object *self)
 {
-    PyObject *id = self->id != Py_None ? Py_NewRef(self->id) : PyObject_CallNoArgs(watches.find_id);
+    PyObject *id = get_id((PyObject *)self, NULL);
+    if (id == Py_None)
+        Py_SETREF(id, PyObject_CallNoArgs(watches.find_id));
     PyErr_Clear();                      /* the program's own code may have raised */
     return id ? id : Py_NewRef(Py_None);
 }
@@ -328,18 +340,13 @@ static PyObject *get_is_on(PyObject *self, void *unused)
     return PyBool_FromLong(rec_state_is(REC_RECORDING | REC_PENDING));
 }
 
-static PyObject *get_id(PyObject *self, void *unused)
-{
-    (void)unused;
-    return Py_NewRef(((watch_object *)self)->id);
-}
-
 static int set_id(PyObject *self, PyObject *value, void *unused)
 {
     PyObject *id = read_id(value);
     (void)unused;
     if (!id)
         return -1;
+    REC_LOCK_BLOCK();
     Py_SETREF(((watch_object *)self)->id, id);
     return 0;
 }

@@ -39,6 +39,7 @@ __all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pa
            "span", "watch"]
 __version__ = "0.2.0"     # of the converter, too: SConstruct reads it here
 
+FREE_THREADED = (3, 13)     # the only version whose free-threaded build can be recorded, as in recorder/cpython/versions.h
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
 IS_BESIDE_MAIN = False      # it is not the main one of its process, which may be recorded
 
@@ -46,9 +47,9 @@ if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
     UNUSABLE = ("panopticon_rec records CPython 3.11 and later, and this is "
                 f"{sys.implementation.name} {sys.version.split()[0]}: run the program with one of those")
     _recorder = None
-elif "t" in sys.abiflags:
-    UNUSABLE = (f"panopticon_rec does not support free-threaded Python yet, and this is {sys.version.split()[0]} without a "
-                "GIL: run the program with the usual build")
+elif "t" in sys.abiflags and sys.version_info[:2] != FREE_THREADED:
+    UNUSABLE = (f"panopticon_rec records no free-threaded Python but 3.13, and this is {sys.version.split()[0]} without a "
+                "GIL: run the program with that, or with the usual build")
     _recorder = None
 else:
     try:

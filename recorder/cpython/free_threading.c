@@ -1,0 +1,37 @@
+#include "threads.h"
+
+#include "free_threading.h"
+
+#include "../diagnostics.h"
+
+#ifdef Py_GIL_DISABLED
+
+static const char why_greenlets[] = "the program uses greenlets, which cannot be recorded yet in a free-threaded build";
+
+bool rec_free_threading_allows(PyObject *key, PyObject *value)
+{
+    static const struct { const char *key, *option; } refused[] = {
+        { "args", "args" }, { "args_repr", "args-repr" }, { "c_calls", "c-calls" }, { "clock", "clock sparse" },
+        { "exceptions", "exceptions" }, { "gc", "gc" }, { "max_overhead", "max-overhead" }, { "results", "results" },
+        { "samples", "samples" }, { "task_names", "task-names" },
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        if (PyUnicode_CompareWithASCIIString(key, refused[i].key) != 0 || PyObject_IsTrue(value) != 1)
+            continue;
+        PyErr_Format(PyExc_ValueError, "panopticon: --%s is not supported yet in a free-threaded build of CPython",
+                     refused[i].option);
+        return false;
+    }
+    return true;
+}
+
+bool rec_free_threading_ends_at_greenlets(void)
+{
+    if (!rec_threads.missing)
+        rec_warn("%s; recording ends, what was recorded is kept", why_greenlets);
+    rec_threads.missing = why_greenlets;
+    rec_state_take(REC_EVENT_FAILURE);
+    return true;
+}
+
+#endif
