@@ -13,21 +13,16 @@
 
 #include "file.h"
 
-/* Reads field 22 of a process's stat. process: its directory in /proc. *is_ended: the process is a zombie; field 3 is
- * that of its first thread, which may have ended while others (field 20) go on. Returns 0 when the field cannot be read.
- *
- * The file is opened below the directory: qemu's user mode makes up what a process reads of itself in a file of the name
- * /proc/self/stat or /proc/PID/stat (its do_guest_openat), with another start than others see. */
-static uint64_t read_start(const char *process, bool *is_ended)
+/* Reads field 22 of a process's stat, or of that of its first thread, which is the same. *is_ended: the process is a zombie;
+ * field 3 is that of its first thread, which may have ended while others (field 20) go on. Returns 0 when the field cannot
+ * be read. */
+static uint64_t read_start(int directory, const char *path, bool *is_ended)
 {
     char text[1024];
-    int directory = pnr_file_open(process, O_RDONLY | O_DIRECTORY);
-    int fd = directory < 0 ? -1 : pnr_file_open_at(directory, "stat", O_RDONLY);
+    int fd = pnr_file_open_at(directory, path, O_RDONLY);
     ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, text, sizeof text - 1, 0);
     if (fd >= 0)
         close(fd);
-    if (directory >= 0)
-        close(directory);
     if (n <= 0)
         return 0;
     text[n] = 0;
@@ -49,7 +44,11 @@ static uint64_t read_start(const char *process, bool *is_ended)
 uint64_t pnr_process_start(void)
 {
     bool is_ended;
-    return read_start("/proc/self", &is_ended);
+    int directory = pnr_file_open("/proc/self", O_RDONLY | O_DIRECTORY);
+    uint64_t start = directory < 0 ? 0 : read_start(directory, "stat", &is_ended);
+    if (directory >= 0)
+        close(directory);
+    return start;
 }
 
 uint64_t pnr_process_namespace(void)
@@ -78,8 +77,8 @@ enum pnr_process_state pnr_process_find_state(long pid, uint64_t start, uint64_t
         return PNR_PROCESS_GONE;
     if (!has_own_proc())
         return PNR_PROCESS_UNKNOWN;
-    snprintf(path, sizeof path, "/proc/%ld", pid);
-    uint64_t found = read_start(path, &is_ended);
+    snprintf(path, sizeof path, "/proc/%ld/task/%ld/stat", pid, pid);
+    uint64_t found = read_start(AT_FDCWD, path, &is_ended);
     if (!found)
         return PNR_PROCESS_UNKNOWN;     /* /proc hides it, or the program has used up all descriptors */
     return found == start && !is_ended ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
