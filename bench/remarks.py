@@ -84,9 +84,9 @@ def write_programs(folder, own, other):
     return paths
 
 
-def measure(tools, other):
-    """Run the tools alternately, and print what they found. tools: name to command; other: VizTracer's program."""
-    if not subprocess.run([sys.executable, "-c", "import viztracer"], stderr=subprocess.DEVNULL).returncode:
+def measure(tools, other=None):
+    """Run the tools alternately, and print what they found. tools: name to command; other: VizTracer's program, or None."""
+    if other and not subprocess.run([sys.executable, "-c", "import viztracer"], stderr=subprocess.DEVNULL).returncode:
         tools["viztracer"] = [other]
     found = {name: [] for name in tools}
     for _ in range(5):

@@ -45,7 +45,7 @@ static bool is_unfiltered(void)
 
 bool rec_schedule_probe(char *text, size_t size)
 {
-    struct rec_schedule schedule = { 0 };
+    struct rec_schedule schedule = { .ring = NULL };
     if (!is_unfiltered())
         snprintf(text, size, "sampled: a filter of system calls is in force");
     else if (!rec_schedule_open(&schedule, 0))
@@ -72,7 +72,7 @@ static size_t ring_size(void)
 
 bool rec_schedule_open(struct rec_schedule *schedule, uint32_t native_id)
 {
-    *schedule = (struct rec_schedule){ NULL };
+    *schedule = (struct rec_schedule){ .ring = NULL };
     int fd = open_event(native_id);
     if (fd < 0)
         return false;
@@ -154,5 +154,5 @@ void rec_schedule_close(struct rec_schedule *schedule)
 
 void rec_schedule_forget(struct rec_schedule *schedule)
 {
-    *schedule = (struct rec_schedule){ NULL };
+    *schedule = (struct rec_schedule){ .ring = NULL };
 }
