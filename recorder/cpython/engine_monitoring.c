@@ -423,31 +423,30 @@ static int listen_to_all(void)
     return 0;
 }
 
-/* Returns the thread whose stack is looked at first when recording starts; after it come those that are younger. Without a
- * GIL the other threads run: each opens with its next event. */
-static PyThreadState *first_to_open(void)
+/* Returns 0, or -1 with an exception set. */
+static int open_at_start(PyThreadState *ts)
+{
+    struct rec_thread *thread = rec_threads_new(ts);
+    if (thread && open_thread(ts, thread, 0, cpython_running(ts)))
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+/* Without a GIL other threads run: each opens with its next event. Returns 0, or -1 with an exception set. */
+static int open_threads(void)
 {
 #ifdef Py_GIL_DISABLED
-    return NULL;
+    return open_at_start(PyThreadState_Get());
 #else
     PyThreadState *oldest = PyInterpreterState_ThreadHead(rec_threads.interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
-    return oldest;
+    int result = 0;
+    for (PyThreadState *ts = oldest; ts && result == 0; ts = ts->prev)
+        result = open_at_start(ts);
+    return result;
 #endif
-}
-
-/* Returns 0, or -1 with an exception set. */
-static int open_threads(void)
-{
-    for (PyThreadState *ts = first_to_open(); ts; ts = ts->prev) {
-        struct rec_thread *thread = rec_threads_new(ts);
-        if (!thread || !open_thread(ts, thread, 0, cpython_running(ts))) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    return 0;
 }
 
 static void sync_depth_before_c_call(PyThreadState *ts)

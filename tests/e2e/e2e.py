@@ -40,7 +40,8 @@ def supported(name):
 
 OLDEST, NEWEST = supported("OLDEST"), supported("NEWEST")
 IS_KNOWN = VERSION <= (3, NEWEST)   # there is the frame engine, and greenlets are told apart
-ENGINES = ["frame"] * IS_KNOWN + ["monitoring"] * (VERSION >= (3, supported("MONITORING")))
+IS_FREE_THREADED = "t" in sys.abiflags      # then there is neither
+ENGINES = ["frame"] * (IS_KNOWN and not IS_FREE_THREADED) + ["monitoring"] * (VERSION >= (3, supported("MONITORING")))
 CONVERT = os.path.join(sysconfig.get_path("scripts") if IS_INSTALLED else BUILD, "panopticon-convert")
 COMMAND = os.path.join(sysconfig.get_path("scripts") if IS_INSTALLED else os.path.join(BUILD, "bin"), "panopticon")
 IS_SANITIZED = "san" in os.path.basename(BUILD)
