@@ -98,21 +98,23 @@ static void look_at_reported_frames(void)
     }
 }
 
+void rec_slow_calls_all_known(uint64_t now)
+{
+    looks.earlier = looks.last = now;
+}
+
 /* A call that began after the look before the last, and has ended before this one was requested, is not reported. */
 static void count_late_look(uint64_t requested, uint64_t now)
 {
     uint64_t unseen = looks.earlier && requested > looks.earlier ? requested - looks.earlier : 0;
     if (unseen > seen_ticks)
         rec_budget_add_late_look((uint64_t)((double)unseen * 1e9 / (double)rec_clock_rate()));
-    if (now - looks.last >= slow_ticks) {
+    if (now >= requested + slow_ticks) {        /* the program has waited: this look reports all that was open then */
+        rec_slow_calls_all_known(now);
+    } else if (now - looks.last >= slow_ticks) {
         looks.earlier = looks.last;
         looks.last = now;
     }
-}
-
-void rec_slow_calls_all_known(uint64_t now)
-{
-    looks.earlier = looks.last = now;
 }
 
 void rec_slow_calls_look(uint64_t requested)

@@ -601,19 +601,32 @@ static void on_thread_begin(PyThreadState *ts, const cpython_frame *f, struct re
     write_name_of(thread, object);
 }
 
+/* Returns the thread that is recorded under this ident; NULL: there is none. One that has ended may have had it before. */
+static const struct rec_thread *find_named(PyThreadState *ts, unsigned long ident)
+{
+#ifdef Py_GIL_DISABLED                  /* the list of threads may change at this moment */
+    (void)ts;
+    for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
+        if (rec_thread_of(buffer)->ident == ident && !rec_thread_of(buffer)->is_ending)
+            return rec_thread_of(buffer);
+#else
+    for (PyThreadState *t = cpython_first_thread(ts->interp); t; t = cpython_next_thread(t))
+        if (t->thread_id == ident)
+            return rec_threads_find(t);
+#endif
+    return NULL;
+}
+
 /* The program sets the name of a threading.Thread. */
 static void on_thread_name(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
 {
     PyObject *object = cpython_argument(f, 0), *name = cpython_argument(f, 1), *owned;      /* borrowed */
     PyObject *id = object ? plain_attribute(object, "_ident") : NULL;                       /* owned */
-    (void)ts, (void)thread;
+    (void)thread;
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
-        unsigned long ident = PyLong_AsUnsignedLong(id);
-        for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older) {
-            const struct rec_thread *named = rec_thread_of(buffer);
-            if (named->ident != ident || named->is_ending)
-                continue;
-            rec_name_table_rename_thread(buffer->number, named->native_id, rec_functions_text(name, &owned));
+        const struct rec_thread *named = find_named(ts, PyLong_AsUnsignedLong(id));
+        if (named) {
+            rec_name_table_rename_thread(named->buffer.number, named->native_id, rec_functions_text(name, &owned));
             Py_XDECREF(owned);
         }
         PyErr_Clear();

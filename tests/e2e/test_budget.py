@@ -718,6 +718,11 @@ SLOW_CALLS = """
                     busy(None)
         elif how == "thread while main sleeps":
             other(asleep).join()
+        elif how == "waiting":
+            for _ in range(5):
+                for _ in range(10 * N_FAST):
+                    busy(None)
+                time.sleep(1)
         elif how == "starving":
             cpu = min(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cpu})
@@ -803,6 +808,12 @@ class SlowCalls(BudgetCase):
 
     def test_busy(self):
         self.check_slow("busy")
+
+    def test_a_program_that_waits(self):
+        """While the program waits, and uses no processor, no look is late."""
+        _, _, _, _, one = self.observe("waiting", "0.3%")
+        self.assertTrue(one.muted())
+        self.assertLess(int(one.properties.get("unseen_ns", 0)), 900_000_000)
 
     def test_looks_that_come_late(self):
         """The recorder's thread has one processor together with the busy program, and little of it. Then slow calls may be
