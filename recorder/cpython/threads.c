@@ -602,7 +602,7 @@ static void on_thread_begin(PyThreadState *ts, const cpython_frame *f, struct re
 }
 
 /* Returns the thread that is recorded under this ident; NULL: there is none. One that has ended may have had it before. */
-static const struct rec_thread *find_named(PyThreadState *ts, unsigned long ident)
+static const struct rec_thread *find_by_ident(PyThreadState *ts, unsigned long ident)
 {
 #ifdef Py_GIL_DISABLED                  /* the list of threads may change at this moment */
     (void)ts;
@@ -624,7 +624,7 @@ static void on_thread_name(PyThreadState *ts, const cpython_frame *f, struct rec
     PyObject *id = object ? plain_attribute(object, "_ident") : NULL;                       /* owned */
     (void)thread;
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
-        const struct rec_thread *named = find_named(ts, PyLong_AsUnsignedLong(id));
+        const struct rec_thread *named = find_by_ident(ts, PyLong_AsUnsignedLong(id));
         if (named) {
             rec_name_table_rename_thread(named->buffer.number, named->native_id, rec_functions_text(name, &owned));
             Py_XDECREF(owned);
