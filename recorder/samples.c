@@ -247,6 +247,8 @@ static uint32_t count_looks(void)
 
 static void take_sample(uint64_t now_ns)
 {
+    if (samples.next >= samples.n_threads)
+        samples.next = 0;
     uint32_t n_looks = count_looks(), n_changes = count_changes(n_looks);
     struct pnr_clock_sample now = { .ticks = 0 };
     if (n_changes)
