@@ -32,7 +32,6 @@
 #define MAX_LOOKS 4096
 #define LOOK_NS UINT64_C(2000000000)    /* each is looked at so often: a RAN record has room for 4.29 s */
 #define QUEUE_FILES 16                  /* threads whose time in the run queue is known: each needs a descriptor */
-#define RINGS 24                        /* threads whose schedule is exact: each locks two pages of memory */
 #define MEMORY_NS 100000000             /* how often memory is looked at */
 #define KERNEL_SIZE 128                 /* bytes of a file of the kernel at most */
 
@@ -50,6 +49,7 @@ struct sampled_thread {
     uint64_t queued_round;              /* ... in which it had run when it was looked at */
     struct kernel_file schedstat;
     struct rec_schedule schedule;
+    bool has_tried_schedule;            /* since it has this id, or samples began again */
 };
 
 static struct {
@@ -68,8 +68,10 @@ static struct {
     uint64_t round;                     /* of the present sample; from 1 */
     struct sampled_thread *threads;     /* owned */
     size_t n_threads, capacity, next;   /* next: to be looked at */
-    int n_files, n_rings;
-    bool is_exact;                      /* the kernel reports the schedule */
+    int n_files;
+    size_t n_rings, max_rings;          /* threads whose schedule is exact */
+    char refusal[128];                  /* the property `scheduling`, when a thread has no ring for which there was a place */
+    bool has_new_refusal;               /* to be written with the recording lock */
     struct kernel_file statm;
 } samples = { .lock = PTHREAD_MUTEX_INITIALIZER, .chunk = -1, .statm = { .fd = -1 } };
 
@@ -143,15 +145,38 @@ static void append_sample(uint64_t ticks, enum pnr_kind kind, uint64_t frame, ui
 static void close_schedule(struct sampled_thread *thread)
 {
     samples.n_rings -= thread->schedule.ring != NULL;
+    thread->has_tried_schedule = false;
     rec_schedule_close(&thread->schedule);
+}
+
+/* What is refused is tried once. */
+static void open_schedule(struct sampled_thread *thread)
+{
+    char why[REC_SCHEDULE_WHY_SIZE];
+    if (thread->schedule.ring || thread->has_tried_schedule || samples.n_rings >= samples.max_rings)
+        return;
+    thread->has_tried_schedule = true;
+    if (rec_schedule_open(&thread->schedule, thread->native_id, why, sizeof why)) {
+        samples.n_rings++;
+    } else if (why[0] && !samples.refusal[0]) {
+        snprintf(samples.refusal, sizeof samples.refusal, "partly: %s", why);
+        samples.has_new_refusal = true;
+    }
+}
+
+/* With the recording lock, which guards the properties. */
+static void write_refusal(void)
+{
+    if (samples.has_new_refusal)
+        rec_name_table_add_property("scheduling", samples.refusal);
+    samples.has_new_refusal = false;
 }
 
 /* The schedule is reported from now on, or from now on again: what was reported before is of no use. */
 static void begin_schedule(struct sampled_thread *thread)
 {
     struct rec_schedule_change change;
-    if (!thread->schedule.ring && samples.is_exact && samples.n_rings < RINGS)
-        samples.n_rings += rec_schedule_open(&thread->schedule, thread->native_id);
+    open_schedule(thread);
     while (rec_schedule_next(&thread->schedule, &change))
         ;
 }
@@ -247,6 +272,8 @@ static uint32_t count_looks(void)
 
 static void take_sample(uint64_t now_ns)
 {
+    if (samples.next >= samples.n_threads)
+        samples.next = 0;
     uint32_t n_looks = count_looks(), n_changes = count_changes(n_looks);
     struct pnr_clock_sample now = { .ticks = 0 };
     if (n_changes)
@@ -302,9 +329,11 @@ void rec_samples_begin(const struct rec_samples_options *options)
     }
     if (is_change) {
         char scheduling[128];
-        samples.is_exact = rec_schedule_probe(scheduling, sizeof scheduling);
+        samples.max_rings = rec_schedule_probe(scheduling, sizeof scheduling);
         rec_name_table_add_number("samples_ns", period_ns);
         rec_name_table_add_property("scheduling", scheduling);
+        samples.has_new_refusal = samples.max_rings && samples.refusal[0];
+        write_refusal();
     }
     atomic_store(&samples.is_on, samples.stream != NULL);
     pthread_mutex_unlock(&samples.lock);
@@ -389,6 +418,7 @@ void rec_samples_allow(void)
     pthread_mutex_lock(&samples.lock);
     bool has_begun = !samples.is_allowed;
     samples.is_allowed = true;
+    write_refusal();
     pthread_mutex_unlock(&samples.lock);
     if (has_begun)
         rec_worker_post();
@@ -398,6 +428,7 @@ void rec_samples_allow(void)
 static void hold_samples(struct pnr_clock_sample end)
 {
     submit_samples(end);
+    write_refusal();
     samples.is_allowed = false;
     samples.flags = PNR_BLOCK_PAUSED;
     for (size_t i = 0; i < samples.n_threads; i++) {
@@ -429,6 +460,8 @@ static void forget_samples(void)
     samples.stream = NULL;
     samples.options.period_ns = 0;
     samples.is_allowed = false;
+    samples.refusal[0] = 0;
+    samples.has_new_refusal = false;
     samples.flags = 0;
     samples.chunk = -1;
 }

@@ -9,15 +9,19 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "file.h"
+#include "../format/file.h"
 
 #define CHANGE_SIZE 16                  /* bytes of a change in the ring */
 #define RING_SIZE (REC_SCHEDULE_MAX_CHANGES * CHANGE_SIZE)     /* of a ring that is used; the kernel's page is before it */
-#define STATUS_SIZE 4096
+#define MAX_RINGS 24
+#define LOCKED_SHARE 4                  /* rings lock up to this part of what the user may lock */
+#define READ_SIZE 4096
 
 /* ---- the event ---- */
 
@@ -31,30 +35,49 @@ static int open_event(uint32_t native_id)
     return rec_file_move_up((int)syscall(SYS_perf_event_open, &attr, (pid_t)native_id, -1, -1, PERF_FLAG_FD_CLOEXEC));
 }
 
-/* True where no filter of system calls is in force, for certain. */
-static bool is_unfiltered(void)
+/* Returns the mode of the filter of system calls that the calling thread has, '0' for none; 0: it cannot be read. */
+static char read_filter_mode(void)
 {
-    char text[STATUS_SIZE];
-    int fd = rec_file_move_up(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
-    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    static const char key[] = "\nSeccomp:\t";
+    char text[READ_SIZE + 1], mode = 0;
+    size_t kept = 0;                    /* of what was read before: a part of the key may be its end */
+    ssize_t n = 1;
+    int fd = rec_file_move_up(pnr_file_open("/proc/thread-self/status", O_RDONLY));
+    for (off_t at = 0; fd >= 0 && !mode && n > 0; at += n) {
+        n = pnr_file_read(fd, text + kept, READ_SIZE - kept, at);
+        size_t size = kept + (n > 0 ? (size_t)n : 0);
+        text[size] = 0;
+        const char *found = strstr(text, key);
+        mode = found ? found[sizeof key - 1] : 0;
+        kept = size < sizeof key - 1 ? size : sizeof key - 1;
+        memmove(text, text + size - kept, kept);
+    }
+    if (fd >= 0)
+        close(fd);
+    return mode;
+}
+
+/* Returns why no schedule may be asked for; NULL: it may be. */
+static const char *find_filter(void)
+{
+    char mode = read_filter_mode();
+    return !mode ? "whether a filter of system calls is in force cannot be read" :
+           mode != '0' ? "a filter of system calls is in force" : NULL;
+}
+
+/* True when CLOCK_MONOTONIC of this process is not the machine's, which the kernel's reports have. */
+static bool has_own_clock(void)
+{
+    char text[256];
+    long long seconds = 0;
+    long nanoseconds = 0;
+    int fd = rec_file_move_up(pnr_file_open("/proc/self/timens_offsets", O_RDONLY));
+    ssize_t size = fd >= 0 ? pnr_file_read(fd, text, sizeof text - 1, 0) : -1;
     if (fd >= 0)
         close(fd);
     text[size > 0 ? size : 0] = 0;
-    return strstr(text, "\nSeccomp:\t0\n") != NULL;
-}
-
-bool rec_schedule_probe(char *text, size_t size)
-{
-    struct rec_schedule schedule = { .ring = NULL };
-    if (!is_unfiltered())
-        snprintf(text, size, "sampled: a filter of system calls is in force");
-    else if (!rec_schedule_open(&schedule, 0))
-        snprintf(text, size, "sampled: perf_event_open: %s", strerror(errno));
-    else
-        snprintf(text, size, "exact");
-    bool is_exact = schedule.ring;
-    rec_schedule_close(&schedule);
-    return is_exact;
+    sscanf(text, "monotonic %lld %ld", &seconds, &nanoseconds);
+    return seconds || nanoseconds;
 }
 
 /* ---- the ring ---- */
@@ -70,20 +93,60 @@ static size_t ring_size(void)
     return page_size() > RING_SIZE ? page_size() : RING_SIZE;
 }
 
-bool rec_schedule_open(struct rec_schedule *schedule, uint32_t native_id)
+/* Locked memory is the user's: the program may need it, and so may others of the user. */
+static size_t count_max_rings(void)
 {
-    *schedule = (struct rec_schedule){ .ring = NULL };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0)
+        return 0;
+    rlim_t n = limit.rlim_cur / LOCKED_SHARE / (page_size() + ring_size());
+    return n < MAX_RINGS ? (size_t)n : MAX_RINGS;
+}
+
+/* Returns NULL, or what failed and errno. */
+static const char *map_ring(struct rec_schedule *schedule, uint32_t native_id)
+{
     int fd = open_event(native_id);
     if (fd < 0)
-        return false;
+        return "perf_event_open";
     void *ring = mmap(NULL, page_size() + ring_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int mmap_errno = errno;
     close(fd);
     errno = mmap_errno;
     if (ring == MAP_FAILED)
-        return false;
+        return "mmap";
     schedule->ring = ring;
-    return true;
+    return NULL;
+}
+
+bool rec_schedule_open(struct rec_schedule *schedule, uint32_t native_id, char *why, size_t size)
+{
+    *schedule = (struct rec_schedule){ .ring = NULL };
+    why[0] = 0;
+    const char *filter = find_filter();
+    const char *failed = filter ? NULL : map_ring(schedule, native_id);
+    if (filter)
+        snprintf(why, size, "%s", filter);
+    else if (failed && errno != ESRCH)
+        snprintf(why, size, "%s: %s", failed, strerror(errno));
+    return schedule->ring;
+}
+
+size_t rec_schedule_probe(char *text, size_t size)
+{
+    char why[REC_SCHEDULE_WHY_SIZE] = "";
+    struct rec_schedule schedule = { .ring = NULL };
+    size_t max_rings = count_max_rings();
+    if (has_own_clock())
+        snprintf(why, sizeof why, "the process has a clock of its own (time namespace)");
+    else if (!max_rings)
+        snprintf(why, sizeof why, "no memory may be locked (RLIMIT_MEMLOCK)");
+    else
+        rec_schedule_open(&schedule, 0, why, sizeof why);
+    bool is_exact = schedule.ring;
+    rec_schedule_close(&schedule);
+    snprintf(text, size, is_exact ? "exact" : "sampled: %s", why);
+    return is_exact ? max_rings : 0;
 }
 
 size_t rec_schedule_look(struct rec_schedule *schedule)

@@ -2,7 +2,7 @@
  * with context_switch). It reports them to a process without rights, too, unless the machine's settings forbid it. Hides
  * the kernel's interface. No Python dependency.
  *
- *     rec_schedule_probe                  does the kernel report them?
+ *     rec_schedule_probe                  does the kernel report them? Of how many threads?
  *     rec_schedule_open                   for each thread
  *         rec_schedule_look               what has been reported so far
  *         rec_schedule_next ...           each of these
@@ -19,6 +19,7 @@
 #include "../format/record.h"
 
 #define REC_SCHEDULE_MAX_CHANGES 256    /* of a thread between two looks; of more it is only known that there were */
+#define REC_SCHEDULE_WHY_SIZE 96
 
 struct rec_schedule {
     void *ring;                         /* a mapping, owned; NULL: none */
@@ -30,11 +31,13 @@ struct rec_schedule_change {
     enum pnr_schedule what;
 };
 
-/* Tries it with the calling thread. Writes "exact", or "sampled: " and why, to `text`. Returns whether it is exact. */
-bool rec_schedule_probe(char *text, size_t size);
+/* Tries it with the calling thread. Writes "exact", or "sampled: " and why, to `text`. Returns how many rings there may be at
+ * a time; 0: it is not exact. */
+size_t rec_schedule_probe(char *text, size_t size);
 
-/* native_id: of the operating system. From now on. Returns false, and sets no ring, when the kernel refuses. */
-bool rec_schedule_open(struct rec_schedule *schedule, uint32_t native_id);
+/* native_id: of the operating system; 0: the calling thread. From now on. Returns false, sets no ring and writes why, when that
+ * is refused; nothing, when there is no such thread. size: of `why`, REC_SCHEDULE_WHY_SIZE is enough. */
+bool rec_schedule_open(struct rec_schedule *schedule, uint32_t native_id, char *why, size_t size);
 
 /* Finds what has been reported so far. Returns how many changes there are at most; 0 without a ring. */
 size_t rec_schedule_look(struct rec_schedule *schedule);

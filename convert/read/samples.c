@@ -7,7 +7,7 @@
 
 #define N_RECENT (PNR_SPENT_SINCE_MAX + 1)
 #define MEMORY_MAX (1 << 20)
-#define CHANGES_MAX (1 << 16)           /* of a thread before a sample; of more it is only known that there are */
+#define CHANGES_MAX (1 << 16)           /* before a RAN; of more it is only known that there are */
 
 /* ---- curves ---- */
 
@@ -136,12 +136,19 @@ static struct sampled_thread *find_sampled_thread(struct samples *samples, uint3
     return thread;
 }
 
+/* Skips changes that no RAN follows. */
+static void skip_changes(struct samples *samples)
+{
+    samples->n_unknown += samples->n_changes;
+    samples->n_changes = 0;
+}
+
 void samples_begin_block(struct samples *samples, bool continues)
 {
     if (continues)
         return;
     samples->n_recent = 0;
-    samples->n_changes = 0;
+    skip_changes(samples);
     samples->holder = 0;
 }
 
@@ -216,12 +223,14 @@ static void raise_queued(struct samples *samples, struct sampled_thread *thread,
 static void add_change(struct samples *samples, uint32_t thread, struct schedule_change change)
 {
     samples->changed = thread;
-    if (samples->n_changes == CHANGES_MAX)
+    if (samples->n_changes == CHANGES_MAX) {
         samples->changes[CHANGES_MAX - 1].what = PNR_SCHEDULE_MISSING;
-    else if (pnr_array_reserve(&samples->changes, &samples->changes_capacity, samples->n_changes + 1) < 0)
+        samples->n_unknown++;
+    } else if (pnr_array_reserve(&samples->changes, &samples->changes_capacity, samples->n_changes + 1) < 0) {
         samples->is_out_of_memory = true;
-    else
+    } else {
         samples->changes[samples->n_changes++] = change;
+    }
 }
 
 /* True when the changes say when the thread ran. */
@@ -263,14 +272,12 @@ static void raise_ran(struct samples *samples, struct sampled_thread *thread, ui
         raise_curve(samples, &thread->curves[SAMPLES_RAN], from, to, amount);
 }
 
-/* Counts changes that are not before a RAN of their thread. */
-static void count_stray_changes(struct samples *samples, unsigned kind, uint32_t thread)
+/* Skips changes that are not before a RAN of their thread. */
+static void skip_stray_changes(struct samples *samples, unsigned kind, uint32_t thread)
 {
     bool continues = (kind == PNR_SCHEDULE || kind == PNR_RAN) && thread == samples->changed;
-    if (continues)
-        return;
-    samples->n_unknown += samples->n_changes;
-    samples->n_changes = 0;
+    if (!continues)
+        skip_changes(samples);
 }
 
 /* ---- records ---- */
@@ -312,7 +319,7 @@ void samples_add(struct samples *samples, uint64_t ns, struct pnr_record record,
     bool is_spent = kind == PNR_RAN || kind == PNR_QUEUED;
     if (samples->is_out_of_memory)
         return;
-    count_stray_changes(samples, kind, pnr_record_function(record));
+    skip_stray_changes(samples, kind, pnr_record_function(record));
     samples->n_backwards += ns < samples->latest_ns;
     ns = samples->latest_ns = ns > samples->latest_ns ? ns : samples->latest_ns;
     if (!pnr_kind_is_of_samples(kind) || ((is_spent || kind == PNR_SCHEDULE) && !is_thread))

@@ -52,16 +52,35 @@ ALTERNATES = MEASURES + """
     """
 
 # Runs a command in a filter of system calls that kills a process which calls perf_event_open.
-FILTERED = """
+FILTER = """
     import ctypes, os, platform, struct, sys
-    number = {"x86_64": 298, "aarch64": 241}[platform.machine()]
+    number, seccomp = {"x86_64": (298, 317), "aarch64": (241, 277)}[platform.machine()]
     rows = (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7fff0000)
     rows = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(rows)))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
-        sys.exit(77)
+    def kill_at_perf_event_open():      # in all threads
+        if libc.prctl(38, 1, 0, 0, 0) or libc.syscall(seccomp, 1, 1, program):
+            sys.exit(77)
+    """
+
+FILTERED = FILTER + """
+    kill_at_perf_event_open()
     os.execv(sys.argv[1], sys.argv[1:])
+    """
+
+FILTERED_LATER = FILTER + """
+    import panopticon_rec as rec, threading, time
+    def work():
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            time.sleep(0.001)
+    with rec.record("run.pnr", samples="1ms", follow="none"):
+        work()
+        kill_at_perf_event_open()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
     """
 
 WAITS = MEASURES + """
@@ -152,7 +171,8 @@ class Samples(e2e.EndToEnd):
 
     def exactly(self, process):
         """Skips where the kernel does not say when threads ran."""
-        self.assertRegex(process.properties["scheduling"], "^exact$|^sampled: perf_event_open: .|^sampled: a filter of system calls")
+        self.assertRegex(process.properties["scheduling"], "^exact$|^sampled: (perf_event_open|mmap): .|^sampled: (a filter of system"
+                                                           " calls|no memory|the process has a clock)")
         if process.properties["scheduling"] != "exact":
             self.skipTest(process.properties["scheduling"])
 
@@ -207,6 +227,19 @@ class Samples(e2e.EndToEnd):
         self.assertRegex(process.properties["scheduling"], "^sampled: a filter of system calls is in force$")
         self.assertFalse(any(process.samples.schedules))
         self.assertIn("\n  scheduling  sampled: a filter", e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out)
+
+    def test_a_filter_while_it_is_recorded(self):
+        """The threads that begin before it are exact. Others are not tried."""
+        finished = e2e.plain([self.write("app.py", FILTERED_LATER)], cwd=self.directory)
+        if finished.status == 77:
+            self.skipTest("no filter of system calls can be set")
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        process, = self.read()
+        if process.properties["scheduling"].startswith("sampled"):
+            self.skipTest(process.properties["scheduling"])
+        self.assertEqual(process.properties["scheduling"], "partly: a filter of system calls is in force")
+        self.assertIn("\n  scheduling  partly: a filter", e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out)
+        self.assertTrue(any(process.samples.schedules))
 
     def test_rings_are_there_while_samples_are_taken_only(self):
         output = self.script("""

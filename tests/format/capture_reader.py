@@ -675,6 +675,7 @@ def read_ledger_block(process, ledger, block, is_window, now):
 
 OF_SAMPLES = SAMPLE, RAN, QUEUED, MEMORY, SCHEDULE
 RUNS, WAITS, QUEUES, MISSING = range(4)     # what a SCHEDULE record says
+CHANGES_MAX = 65_536                        # SCHEDULE records before a RAN
 GIL_HELD = 2
 
 
@@ -691,6 +692,7 @@ def read_samples(process):
     for block in found[0].blocks:
         if is_hole or block.is_resync or block.header.flags & (RESYNC | PAUSED):
             samples.looks.append([])
+            process.skipped["misplaced"] += len(changes)
             changes = []
         is_hole = False
         for ticks, kind, frame, function in block.records:
@@ -706,7 +708,11 @@ def read_samples(process):
                 process.skipped["misplaced"] += 1
             elif kind == SCHEDULE:
                 changed = function
-                changes.append((frame & 0xffffffff, frame >> 32 & 3))
+                if len(changes) < CHANGES_MAX:
+                    changes.append((frame & 0xffffffff, frame >> 32 & 3))
+                else:
+                    changes[-1] = changes[-1][0], MISSING
+                    process.skipped["misplaced"] += 1
             elif kind == SAMPLE:
                 looks.append((ticks, function if frame == GIL_HELD and is_thread else 0))
             elif kind == MEMORY:

@@ -1319,7 +1319,7 @@ def samples(path):
 
 
 def schedule(path):
-    """The worked example of specs/capture-format.md, section 12.9, with more samples: changes of two threads' schedules, one
+    """The worked example of specs/capture-format.md, section 12.10, with more samples: changes of two threads' schedules, one
     of which has a sample without any and one where some are missing; changes before the sample that they belong to."""
     with Capture(path) as capture:
         process = capture.process(7, command="schedule.py", samples_ns=1_000_000, scheduling="exact")

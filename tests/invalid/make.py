@@ -761,6 +761,17 @@ def samples_beyond_all(sample):
 
 
 @rule(1)
+def samples_schedule_of_nothing(sample):
+    """Changes of a schedule that no RAN of their thread follows: before a sample, another thread's RAN, a pause, the end, where
+    a kill may have cut off the RAN."""
+    add_samples(sample, scheduled(1100, 1, 50), sample_(1200, 2, 1), scheduled(1200, 1, 50), scheduled(1200, 2, 20),
+                spent(1200, "RAN", 1, 70))
+    seen = sample.sample.samples(3)
+    seen.block([sample_(8000, 2, 1), scheduled(8000, 1, 50)], begin=7900)
+    seen.block([sample_(9000, 2, 1), scheduled(9000, 1, 50)], begin=8900, flags=PAUSED)
+
+
+@rule(1)
 def samples_block_missing(sample):
     """What refers to a sample before the hole is of no use."""
     del add_samples(sample)[1]

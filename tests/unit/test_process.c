@@ -75,6 +75,23 @@ Test(process, does_not_guess_without_proc)
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
 }
 
+/* The program may have used up all descriptors but one. */
+Test(process, knows_its_start_by_one_descriptor)
+{
+    uint64_t start = pnr_process_start();
+    struct rlimit limit, one;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int lowest = dup(STDOUT_FILENO);
+    close(lowest);
+    one = limit;
+    one.rlim_cur = (rlim_t)lowest + 1;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &one), 0);
+    uint64_t found = pnr_process_start();
+    setrlimit(RLIMIT_NOFILE, &limit);
+    cr_expect_neq(found, 0);
+    cr_expect_eq(found, start);
+}
+
 /* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes.
  * The first process has the number 1, which in the parent's /proc is that of the machine's first process. */
 Test(process, does_not_take_the_proc_of_another_namespace)

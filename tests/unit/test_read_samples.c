@@ -102,8 +102,24 @@ Test(read_samples, a_schedule_that_is_not_whole_or_belongs_to_nothing)
     cr_assert_eq(samples.n_unknown, 3);
     for (int i = 0; i < 70000; i++)                             /* more than are kept */
         change(&samples, 3000, 0, i % 2);
-    look(&samples, 4000, PNR_GIL_FREE, 0);
     cr_assert_lt(samples.changes_capacity, 200000);
+    cr_assert_eq(samples.n_unknown, 3 + 70000 - 65536);
+    look(&samples, 4000, PNR_GIL_FREE, 0);
+    cr_assert_eq(samples.n_unknown, 3 + 70000);
+    samples_clear(&samples);
+}
+
+Test(read_samples, a_schedule_that_a_hole_cuts_off)
+{
+    struct samples samples;
+    samples_init(&samples);
+    samples_begin_block(&samples, true);
+    look(&samples, 1000, PNR_GIL_FREE, 0);
+    change(&samples, 1000, 700, PNR_SCHEDULE_WAITS);
+    samples_begin_block(&samples, true);
+    cr_assert_eq(samples.n_unknown, 0);
+    samples_begin_block(&samples, false);
+    cr_assert_eq(samples.n_unknown, 1);
     samples_clear(&samples);
 }
 

@@ -1,4 +1,16 @@
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -7,15 +19,19 @@
 
 #include "check.h"
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
 /* Opens the schedule of this thread. Skips the test where the kernel does not report it. */
 static struct rec_schedule open_own(void)
 {
-    char text[128];
+    char text[128], why[REC_SCHEDULE_WHY_SIZE];
     struct rec_schedule schedule;
     if (!rec_schedule_probe(text, sizeof text))
         cr_skip_test("%s", text);
     cr_assert_str_eq(text, "exact");
-    cr_assert(rec_schedule_open(&schedule, (uint32_t)syscall(SYS_gettid)));
+    cr_assert(rec_schedule_open(&schedule, (uint32_t)syscall(SYS_gettid), why, sizeof why));
     return schedule;
 }
 
@@ -78,8 +94,100 @@ Test(schedule, more_changes_than_the_ring_holds)
 
 Test(schedule, no_such_thread)
 {
-    struct rec_schedule schedule;
-    cr_assert_not(rec_schedule_open(&schedule, 0x7fffffff));
+    char why[REC_SCHEDULE_WHY_SIZE] = "old";
+    struct rec_schedule schedule = open_own();
+    rec_schedule_close(&schedule);
+    cr_assert_not(rec_schedule_open(&schedule, 0x7fffffff, why, sizeof why));
+    cr_assert_str_eq(why, "", "it has ended: nothing is refused");
     cr_assert_null(schedule.ring);
     rec_schedule_close(&schedule);
+}
+
+/* Sets a filter that ends the process at a perf_event_open, for this thread alone. Returns NULL where that cannot be. */
+static void *try_behind_a_filter(void *why)
+{
+    struct sock_filter rows[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_perf_event_open, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+    struct sock_fprog program = { sizeof rows / sizeof *rows, rows };
+    struct rec_schedule schedule;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        return NULL;
+    cr_assert_not(rec_schedule_open(&schedule, 0, why, REC_SCHEDULE_WHY_SIZE));
+    return why;
+}
+
+Test(schedule, a_filter_of_the_calling_thread_alone)
+{
+    char why[REC_SCHEDULE_WHY_SIZE];
+    pthread_t thread;
+    void *result;
+    cr_assert_eq(pthread_create(&thread, NULL, try_behind_a_filter, why), 0);
+    cr_assert_eq(pthread_join(thread, &result), 0);
+    if (!result)
+        cr_skip_test("no filter of system calls can be set");
+    cr_assert_str_eq(why, "a filter of system calls is in force");
+}
+
+/* The list of groups stands before the filter, and may be longer than what is read at once. */
+Test(schedule, a_long_status)
+{
+    char text[128];
+    gid_t groups[700];
+    struct rec_schedule schedule = open_own();
+    rec_schedule_close(&schedule);
+    for (gid_t i = 0; i < 700; i++)
+        groups[i] = 100000 + i;
+    for (size_t n = 200; n <= 700; n++) {       /* 7 bytes each: the first read ends in many places, among them inside the key */
+        if (setgroups(n, groups) != 0)
+            cr_skip_test("no right to set groups");
+        cr_assert_gt(rec_schedule_probe(text, sizeof text), 0, "%s", text);
+    }
+}
+
+Test(schedule, no_descriptor_is_left)
+{
+    char text[128];
+    struct rlimit limit, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 0;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    size_t max_rings = rec_schedule_probe(text, sizeof text);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    cr_assert_eq(max_rings, 0);
+    cr_assert_str_eq(text, "sampled: whether a filter of system calls is in force cannot be read");
+}
+
+Test(schedule, a_part_of_the_memory_that_may_be_locked)
+{
+    char text[128];
+    struct rec_schedule schedule = open_own();
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    rec_schedule_close(&schedule);
+    cr_assert_leq(rec_schedule_probe(text, sizeof text), 24);
+    cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ 32 * page, 32 * page }), 0);
+    cr_assert_eq(rec_schedule_probe(text, sizeof text), 4);
+    cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ 0, 32 * page }), 0);
+    cr_assert_eq(rec_schedule_probe(text, sizeof text), 0);
+    cr_assert_str_eq(text, "sampled: no memory may be locked (RLIMIT_MEMLOCK)");
+}
+
+Test(schedule, a_time_namespace)
+{
+    static const char offset[] = "monotonic 1000 0\n";
+    char text[128] = "";
+    int status;
+    if (unshare(CLONE_NEWTIME) != 0)
+        cr_skip_test("no right to make time namespaces");
+    int fd = open("/proc/self/timens_offsets", O_WRONLY);
+    cr_assert_eq(write(fd, offset, strlen(offset)), (ssize_t)strlen(offset));
+    pid_t pid = fork();                         /* the first process of the namespace */
+    if (pid == 0)
+        _exit(rec_schedule_probe(text, sizeof text) == 0 && strstr(text, "a clock of its own") ? 0 : 1);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0);
+    close(fd);
 }
