@@ -82,9 +82,9 @@ static PyObject *give_after_fork(PyObject *self, PyObject *unused)
 }
 
 /* Before a fork the interpreter calls first what was registered last, after it the other way round. At the beginning of the
- * lists our functions are next to the fork itself: so this thread does not have the lock while it waits for those that
- * other functions take (logging, concurrent.futures), which another thread may have that waits for ours. A thread that
- * forks meanwhile finds the function once. Does nothing if it is not there, as register_at_fork was replaced. */
+ * lists our functions are next to the fork itself. So this thread does not have the lock while it waits for those of other
+ * functions (logging, concurrent.futures): a thread that has one of them may wait for ours. A thread that forks meanwhile
+ * finds the function once. Does nothing if it is not there, as register_at_fork was replaced. */
 static void move_to_beginning(PyObject *list, PyObject *function)
 {
     if (!list)

@@ -251,7 +251,7 @@ class Racing(e2e.EndToEnd):
         self.assertEqual(found["new"], 60)
 
     def test_fork_that_waits_for_a_lock(self):
-        """The recorder's lock is the last one that a fork takes: whoever has one of the others may need it."""
+        """The recorder's lock is the last one that a fork takes: a thread that has another one may wait for it."""
         self.script(FORK_WAITS, env={"PYTHONWARNINGS": "ignore", **self.GIL})
         self.assertWhole("run.pnr")
         self.assertEqual(self.trace().count()["__main__.new"], 30)
