@@ -404,11 +404,14 @@ def fish(tools):
 
 # ---- docs/compatibility.md ----
 
-STEPS = {"e2e": "in CI: all tests", "python": "in CI: what depends most on the Python", "engines": "in CI: the engines"}
+ALL = "in CI: all tests"
+STEPS = {"e2e": "in CI: unit and end-to-end tests", "python": "in CI: what depends most on the Python", "engines": "in CI: the engines"}
 
 # What the lists that the tools use do not say: what was run by hand, the builds of CPython, and the other processor.
 BY_HAND = {14: "; by hand: all tests"}
-FREE_THREADED = "no: refused in one line"
+FREE_THREADED = {"x86-64": "built from source; by hand: threads, the interface, the engines",      # docs/porting.md
+                 "aarch64": "built from source; not run"}
+REFUSED = "no: refused in one line"
 AARCH64 = "in CI: a part, under emulation"
 AARCH64_OTHERS = "a wheel; not run"
 LATER = "built from source; tested as a build of the newest one that knows no internals"
@@ -424,7 +427,7 @@ def steps_in_ci():
     """Return what CI runs with each Python: minor version to the row of STEPS. The oldest is Debian's, which ./test takes."""
     rows = re.findall(r'^    "\w+ +3\.(\d+) +(.+)"$', (ROOT / ".ci/run").read_text(encoding="utf-8"), re.M)
     found = {int(minor): next(text for step, text in STEPS.items() if step in steps.split()) for minor, steps in rows}
-    return {supported()["OLDEST"]: STEPS["e2e"], **found}
+    return {supported()["OLDEST"]: ALL, **found}
 
 
 def table_of_pythons():
@@ -444,7 +447,10 @@ def table_of_pythons():
     for minor in range(oldest, newest + 1):
         lines.append(row(f"3.{minor}", "with the GIL", "aarch64",
                          *engines(minor, AARCH64 if minor == oldest else AARCH64_OTHERS)))
-    lines.append(row(f"3.13 to 3.{newest}", "free-threaded", "both", FREE_THREADED))
+    recorded = versions["FREE_THREADED"]
+    for processor, text in FREE_THREADED.items():
+        lines.append(row(f"3.{recorded}", "free-threaded", processor, "no: needs the GIL", text))
+    lines.append(row(f"3.{recorded + 1} to 3.{newest}", "free-threaded", "both", REFUSED))
     lines.append(row("later", "with the GIL", "both", "no", LATER))
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,6 @@
 #include "fork_memory.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,11 +9,12 @@
 
 /* Begins each slab; that of the first one says whose memory it is. */
 struct slab_header {
-    bool is_mine;
+    _Atomic bool is_mine;
     _Alignas(REC_CACHE_LINE) char first;
 };
 
 static struct {
+    _Atomic(struct slab_header *) first;        /* as in slabs[0], for those that read without the lock; set once */
     char **slabs;                       /* owned */
     size_t n_slabs, n_taken;            /* n_taken: structs that were ever taken from them */
     void *free;                         /* a list: each begins with a pointer to the next */
@@ -28,7 +30,10 @@ static bool add_slab(void)
     if (slab == MAP_FAILED)
         return false;
     madvise(slab, SLAB_SIZE, MADV_WIPEONFORK);          /* from Linux 4.14 on */
-    ((struct slab_header *)slab)->is_mine = true;
+    struct slab_header *header = slab;
+    atomic_store_explicit(&header->is_mine, true, memory_order_relaxed);
+    if (!fork_memory.n_slabs)
+        atomic_store_explicit(&fork_memory.first, header, memory_order_release);
     fork_memory.slabs[fork_memory.n_slabs++] = slab;
     return true;
 }
@@ -38,12 +43,13 @@ void rec_fork_memory_start(void)
     fork_memory.n_taken = 0;
     fork_memory.free = NULL;
     if (fork_memory.n_slabs || add_slab())
-        ((struct slab_header *)fork_memory.slabs[0])->is_mine = true;
+        atomic_store_explicit(&fork_memory.first->is_mine, true, memory_order_relaxed);
 }
 
 bool rec_fork_memory_is_forked(void)
 {
-    return fork_memory.n_slabs && !((const struct slab_header *)fork_memory.slabs[0])->is_mine;
+    struct slab_header *first = atomic_load_explicit(&fork_memory.first, memory_order_acquire);
+    return first && !atomic_load_explicit(&first->is_mine, memory_order_relaxed);
 }
 
 void *rec_fork_memory_new(size_t size)

@@ -5,7 +5,7 @@
  *         rec_fork_memory_new, rec_fork_memory_free ...
  *         rec_fork_memory_is_forked
  *
- * All functions are called with the recording lock (thread_buffer.h). */
+ * All functions but rec_fork_memory_is_forked are called with the recording lock (thread_buffer.h). */
 #ifndef REC_FORK_MEMORY_H
 #define REC_FORK_MEMORY_H
 
@@ -18,7 +18,7 @@
 void rec_fork_memory_start(void);
 
 /* True in a forked child until it calls rec_fork_memory_start, except in one that shares its parent's memory
- * (vfork). */
+ * (vfork). Any thread may ask at any time. */
 bool rec_fork_memory_is_forked(void);
 
 /* Returns zeroed memory that begins a cache line; NULL when out of memory. size: always the same, a multiple of a

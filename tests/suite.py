@@ -10,6 +10,9 @@ lines report how many tests ran, how many failed, and for each reason how many w
 
     Skipped, 3 tests: uvloop is not installed for this Python
 
+When it is interrupted (SIGINT), the tests that run are ended, and remove what they have begun. Those that had ended by then
+are reported as ever.
+
 Programs inherit which signals are ignored: those of a shell's background job ignore SIGINT, those of nohup SIGHUP. The
 tests expect neither, so both are handled here.
 """
@@ -67,6 +70,10 @@ def groups_of(suite):
     return sorted(groups.values(), key=lambda group: any(map(runs_alone, group)))
 
 
+class Stopped(BaseException):
+    """Ends a test that runs, so that unittest cleans up after it."""
+
+
 class Job:
     """A process that runs a group of tests."""
 
@@ -88,6 +95,15 @@ class Job:
             os.dup2(self.output.fileno(), descriptor)
         log = io.StringIO()
         result = unittest.TextTestResult(unittest.runner._WritelnDecorator(log), False, verbosity)
+
+        def stop(*_):
+            for number in signal.SIGINT, signal.SIGTERM:        # a second one does not disturb the cleaning
+                signal.signal(number, lambda *_: None)
+            result.stop()
+            raise Stopped
+
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, stop)
         unittest.TestSuite(self.group)(result)
         texts = {kind: [(str(test), text) for test, text in getattr(result, kind)] for kind in ("skipped", "expectedFailures")}
         for kind in "failures", "errors":
@@ -126,6 +142,9 @@ class Job:
                                          for one in found)
         if failed and result.failfast:
             result.stop()
+        self.close()
+
+    def close(self):
         self.output.close()
         self.outcome.close()
 
@@ -134,7 +153,7 @@ class Parallel:
     """A suite whose tests run in several processes."""
 
     def __init__(self, suite, n_jobs):
-        self.groups, self.n_jobs, self.running = groups_of(suite), n_jobs, {}
+        self.groups, self.n_jobs, self.running, self.is_interrupted = groups_of(suite), n_jobs, {}, False
 
     def __call__(self, result):
         try:
@@ -148,9 +167,14 @@ class Parallel:
                 self.running[job.pid] = job
             while self.running:
                 self.wait(result)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
         finally:
             for pid in self.running:
                 os.kill(pid, signal.SIGTERM)
+            for pid, job in self.running.items():
+                os.waitpid(pid, 0)
+                job.close()
 
     def wait(self, result):
         pid, status = os.wait()
@@ -167,11 +191,19 @@ def main():
 
     class Runner(unittest.TextTestRunner):
         def run(self, suite):
-            return super().run(Parallel(suite, n_jobs))
+            parallel = Parallel(suite, n_jobs)
+            result = super().run(parallel)
+            result.is_interrupted = parallel.is_interrupted
+            return result
 
     result = unittest.main(module=None, argv=[sys.argv[0], *arguments], exit=False, testRunner=Runner).result
     for reason, n in collections.Counter(reason for _, reason in result.skipped).items():
         print(f"Skipped, {n} test{'s' if n > 1 else ''}: {reason}", file=sys.stderr)
+    if result.is_interrupted:
+        print("Interrupted: the other tests were not run", file=sys.stderr)
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)        # a shell ends its own work, too, if this ends by the signal
+        os.kill(os.getpid(), signal.SIGINT)
     return not result.wasSuccessful() or not result.testsRun
 
 

@@ -80,6 +80,7 @@ class Versions(unittest.TestCase):
         self.assertEqual(self.found("recorder/panopticon_rec/__init__.py", r"no free-threaded Python but 3\.(\d+)"), version)
         self.assertEqual(self.found("packaging/hatch_build.py", r"no free-threaded Python but 3\.(\d+)"), version)
         self.assertEqual(self.found("packaging/hatch_build.py", r'"Py_GIL_DISABLED"\) and .* != \(3, (\d+)\)'), version)
+        self.assertEqual(self.found("docs/compatibility.md", r"^\| 3\.(\d+) \| free-threaded \| x86-64 \|"), version)
         self.assertEqual(self.found("docs/limits.md", r"free-threaded build of CPython 3\.(\d+)\]"), version)
 
     def test_help(self):

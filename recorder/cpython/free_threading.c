@@ -16,8 +16,13 @@ bool rec_free_threading_allows(PyObject *key, PyObject *value)
         { "samples", "samples" }, { "task_names", "task-names" },
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        if (PyUnicode_CompareWithASCIIString(key, refused[i].key) != 0 || PyObject_IsTrue(value) != 1)
+        if (PyUnicode_CompareWithASCIIString(key, refused[i].key) != 0)
             continue;
+        int is_asked = PyObject_IsTrue(value);
+        if (is_asked == 0)
+            continue;
+        if (is_asked < 0)               /* what the value raised is set */
+            return false;
         PyErr_Format(PyExc_ValueError, "panopticon: --%s is not supported yet in a free-threaded build of CPython",
                      refused[i].option);
         return false;

@@ -81,6 +81,26 @@ static PyObject *give_after_fork(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* Before a fork the interpreter calls first what was registered last, after it the other way round. At the beginning of the
+ * lists our functions are next to the fork itself. So this thread does not have the lock while it waits for those of other
+ * functions (logging, concurrent.futures): a thread that has one of them may wait for ours. A thread that forks meanwhile
+ * finds the function once. Does nothing if it is not there, as register_at_fork was replaced. */
+static void move_to_beginning(PyObject *list, PyObject *function)
+{
+    if (!list)
+        return;
+    Py_BEGIN_CRITICAL_SECTION(list);
+    PyObject **items = ((PyListObject *)list)->ob_item;
+    Py_ssize_t i = PyList_GET_SIZE(list) - 1;
+    while (i >= 0 && items[i] != function)
+        i--;
+    for (; i > 0; i--) {
+        items[i] = items[i - 1];
+        items[i - 1] = function;
+    }
+    Py_END_CRITICAL_SECTION();
+}
+
 int rec_lock_watch_forks(void (*after_each)(void))
 {
     after_fork = after_each;
@@ -92,6 +112,12 @@ int rec_lock_watch_forks(void (*after_each)(void))
     PyObject *keywords = before && after ? Py_BuildValue("{sOsOsO}", "before", before, "after_in_parent", after,
                                                          "after_in_child", after) : NULL;
     PyObject *result = function && arguments && keywords ? PyObject_Call(function, arguments, keywords) : NULL;
+    if (result) {
+        PyInterpreterState *interp = PyInterpreterState_Get();
+        move_to_beginning(interp->before_forkers, before);
+        move_to_beginning(interp->after_forkers_parent, after);
+        move_to_beginning(interp->after_forkers_child, after);
+    }
     Py_XDECREF(keywords);
     Py_XDECREF(after);
     Py_XDECREF(before);

@@ -1,10 +1,9 @@
 """Captures of one processor are the other's: recorder and converter for aarch64, which qemu runs, and those of this
-machine. tests/aarch64/run sets PANOPTICON_BUILD, PANOPTICON_PYTHON (both for aarch64) and PANOPTICON_NATIVE, the build for
-this machine."""
+machine. tests/aarch64/run sets PANOPTICON_BUILD, PANOPTICON_PYTHON (both for aarch64), PANOPTICON_NATIVE, the build for
+this machine, and PANOPTICON_NATIVE_PYTHON, the interpreter that this is for."""
 
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -60,7 +59,7 @@ class Exchange(unittest.TestCase):
         self.check_conversions()
 
     def test_recorded_here(self):
-        self.record(sys.executable, NATIVE)
+        self.record(os.environ["PANOPTICON_NATIVE_PYTHON"], NATIVE)
         self.check_conversions()
 
 

@@ -130,6 +130,37 @@ FORKS = """
         thread.join()
     """
 
+# One thread forks while another one, with a lock that it needs for that, calls what is new. The package is imported after the
+# module that takes the lock before a fork.
+FORK_WAITS = """
+    import concurrent.futures.thread, os, threading, time
+    import panopticon_rec
+
+    LOCK = concurrent.futures.thread._global_shutdown_lock
+    has_lock, forking = threading.Event(), threading.Event()
+
+    def call_new():
+        with LOCK:
+            has_lock.set()
+            forking.wait()
+            time.sleep(0.3)             # until the other thread waits for the lock; if it does not yet, nothing is tested
+            for i in range(30):
+                space = {"__name__": "__main__"}
+                exec(f"def new(): return {i}", space)
+                space["new"]()
+
+    with panopticon_rec.Recorder("run.pnr"):
+        os.register_at_fork(before=forking.set)         # the last one, which is called first
+        thread = threading.Thread(target=call_new)
+        thread.start()
+        has_lock.wait()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        thread.join()
+    """
+
 # Each generator goes round through all threads, which run it in turn.
 HANDED_ON = """
     import queue, threading
@@ -218,6 +249,12 @@ class Racing(e2e.EndToEnd):
         found = {name.removeprefix("__main__."): n for name, n in count.items()}
         self.assertEqual((found["leaf"], found["fork"]), (10, 2 + 10))
         self.assertEqual(found["new"], 60)
+
+    def test_fork_that_waits_for_a_lock(self):
+        """The recorder's lock is the last one that a fork takes: a thread that has another one may wait for it."""
+        self.script(FORK_WAITS, env={"PYTHONWARNINGS": "ignore", **self.GIL})
+        self.assertWhole("run.pnr")
+        self.assertEqual(self.trace().count()["__main__.new"], 30)
 
     def test_killed(self):
         random = self.random()
