@@ -29,7 +29,7 @@ class Capture:
         shown = [process for process in document["processes"] if process["shown"]]
         self.properties = {name: {process.get(name, "") for process in shown} for name in (
             "python", "recorder", "engine", "clock", "clock_mode", "filters", "max_overhead", "min_duration_ns",
-            "calls_missing")}
+            "calls_missing", "unseen_ns")}
         identities = [identity_of(row) for row in document["functions"]]
         rows = {}
         for identity, row in zip(identities, document["functions"]):

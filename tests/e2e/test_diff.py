@@ -278,6 +278,9 @@ class Diff(e2e.EndToEnd):
         self.capture("other.pnr", [(("m", "f", "m.py", 5), [10])], python="3.99", max_overhead="30000")
         notes = self.document("a.pnr", "other.pnr")["notes"]
         self.assertTrue(any("different versions of Python: 3.11.2 before, 3.99 after" in note for note in notes), notes)
+        self.capture("late.pnr", [(("m", "f", "m.py", 5), [10])], max_overhead="30000", unseen_ns="31000000")
+        self.assertIn("late.pnr: calls of muted functions of up to 31.0 ms may be missing: looks for slow calls came late",
+                      self.document("other.pnr", "late.pnr")["notes"])
 
     def test_control_characters(self):
         """A name in a capture does not control the terminal."""
