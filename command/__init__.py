@@ -21,9 +21,10 @@ def printable(text):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def fail(text):
-    """End with status 2 and one line."""
-    sys.stderr.write(f"panopticon: {printable(str(text))}\n")
+def fail(*texts):
+    """End with status 2 and a line for each text."""
+    for text in texts:
+        sys.stderr.write(f"panopticon: {printable(str(text))}\n")
     sys.exit(2)
 
 
@@ -194,9 +195,9 @@ class StandardOutput(io.FileIO):
 
 
 def open_output():
-    """Return a stream of text to standard output."""
+    """Return a stream of text to standard output, with its encoding and what becomes of characters that this does not have."""
     raw = StandardOutput()
-    return io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, line_buffering=raw.isatty())
+    return io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, sys.stdout.errors, line_buffering=raw.isatty())
 
 
 def discard_output():
@@ -213,7 +214,8 @@ def main():
     for stream in "stdout", "stderr":
         if not getattr(sys, stream):    # closed; a program that takes this one's place finds it so, too
             setattr(sys, stream, open(os.devnull, "w"))
-        getattr(sys, stream).reconfigure(errors="backslashreplace")     # a path may be any bytes
+        if getattr(sys, stream).errors in ("strict", "surrogateescape"):        # not what PYTHONIOENCODING asks for
+            getattr(sys, stream).reconfigure(errors="backslashreplace")         # a path may be any bytes
     name, *words = sys.argv[1:] or ["--help"]
     try:
         try:

@@ -54,13 +54,13 @@ def import_package(subcommand, package, name, extra):
 
 
 def open_captures(subcommand, paths):
-    """Open captures as one, or end with a line when none can be read."""
+    """Open captures as one, or end with the reasons, a line each, when none can be read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")             # `messages` has them, too
         try:
             return panopticon_rec.open(*paths)
         except (ImportError, OSError, ValueError) as error:
-            fail(f"{subcommand}: {error}")
+            fail(*(f"{subcommand}: {line}" for line in str(error).split("\n")))
 
 
 def report_findings(subcommand, capture):

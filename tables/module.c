@@ -7,25 +7,49 @@
 
 #define FINDINGS_CAPSULE "panopticon_rec.findings"
 
+/* Returns the list of the lines, or NULL with an exception. */
+static PyObject *list_lines(struct findings *findings)
+{
+    PyObject *lines = PyList_New(0);
+    char *text;
+    for (size_t i = 0; lines && (text = findings_copy(findings, i)); i++) {
+        PyObject *line = PyUnicode_DecodeFSDefault(text);
+        free(text);
+        if (!line || PyList_Append(lines, line) < 0)
+            Py_CLEAR(lines);
+        Py_XDECREF(line);
+    }
+    return lines;
+}
+
+/* Raises ValueError with all lines of the findings, which are the reasons. */
+static void raise_findings(struct findings *findings)
+{
+    PyObject *lines = list_lines(findings), *separator = PyUnicode_FromString("\n");
+    PyObject *text = lines && separator ? PyUnicode_Join(separator, lines) : NULL;
+    if (text && !PyUnicode_GET_LENGTH(text))
+        PyErr_SetString(PyExc_ValueError, "nothing in the capture can be read");
+    else if (text)
+        PyErr_SetObject(PyExc_ValueError, text);
+    Py_XDECREF(text);
+    Py_XDECREF(separator);
+    Py_XDECREF(lines);
+}
+
 /* Raises what err says of a query's captures. */
 static void raise_err(const struct pnr_err *err, const struct query *query)
 {
     char text[1024];
-    char *finding = NULL;
     if (err->code == PNR_E_MEMORY) {
         PyErr_NoMemory();
-        return;
-    }
-    if (err->code == PNR_E_SYSTEM) {
+    } else if (err->code == PNR_E_SYSTEM) {
         errno = err->sys_errno;
         PyErr_SetFromErrnoWithFilename(PyExc_OSError, query->paths[0]);
-        return;
+    } else if (err->code == PNR_OK && !*err->what) {    /* all that is wrong has been reported */
+        raise_findings(query->findings);
+    } else {
+        PyErr_Format(PyExc_ValueError, "%s", pnr_err_describe(err, text, sizeof text));
     }
-    if (err->code == PNR_OK && !*err->what)     /* all that is wrong has been reported */
-        finding = findings_copy(query->findings, 0);
-    PyErr_Format(PyExc_ValueError, "%s", finding ? finding :
-                 *err->what ? pnr_err_describe(err, text, sizeof text) : "nothing in the capture can be read");
-    free(finding);
 }
 
 /* ---- what is wanted ---- */
@@ -188,16 +212,7 @@ static PyObject *list_findings(PyObject *module, PyObject *capsule)
 {
     (void)module;
     struct findings *findings = PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE);
-    PyObject *lines = findings ? PyList_New(0) : NULL;
-    char *text;
-    for (size_t i = 0; lines && (text = findings_copy(findings, i)); i++) {
-        PyObject *line = PyUnicode_DecodeFSDefault(text);
-        free(text);
-        if (!line || PyList_Append(lines, line) < 0)
-            Py_CLEAR(lines);
-        Py_XDECREF(line);
-    }
-    return lines;
+    return findings ? list_lines(findings) : NULL;
 }
 
 /* columns(table): returns the names of its columns, a tuple. */

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 # The figures of a function, each with the unit in which it is written. Times are nanoseconds.
 METRICS = ("self", "total", "calls", "mean", "p50", "p99", "max", "suspended")
@@ -18,7 +19,8 @@ class Capture:
 
     functions: dict of identity (name, kind, file, line) to figures, dict of metric to a number or None. estimated: the
     identities some of whose calls are estimated. properties: dict of a property that decides what the figures mean to the
-    set of its values in all processes.
+    set of its values in all processes. stacks: each after its parent, (parent, function, total_ns). parent: an index, or -1.
+    function: an identity, or the name of a process or thread. n_left_out: how many stacks are not among them.
     """
 
     def __init__(self, path, document, is_whole):
@@ -27,12 +29,16 @@ class Capture:
         shown = [process for process in document["processes"] if process["shown"]]
         self.properties = {name: {process.get(name, "") for process in shown} for name in (
             "python", "recorder", "engine", "clock", "clock_mode", "filters", "max_overhead", "min_duration_ns",
-            "calls_missing")}
+            "calls_missing", "unseen_ns")}
+        identities = [identity_of(row) for row in document["functions"]]
         rows = {}
-        for row in document["functions"]:
-            rows.setdefault(identity_of(row), []).append(row)
+        for identity, row in zip(identities, document["functions"]):
+            rows.setdefault(identity, []).append(row)
         self.functions = {identity: add_up(map(figures_of, parts)) for identity, parts in rows.items()}
         self.estimated = {identity for identity, parts in rows.items() if any(row.get("estimated") for row in parts)}
+        self.stacks = [(parent, which if isinstance(which, str) else identities[which], total_ns)
+                       for parent, which, _, total_ns in document["stacks"]]
+        self.n_left_out = document["left_out_stacks"]
 
 
 def identity_of(row):
@@ -74,25 +80,13 @@ def read(converter, path, selection):
     return Capture(path, json.loads(finished.stdout), finished.returncode == 0)
 
 
-def read_tree(converter, path, selection):
-    """Return the stacks of a capture as in --format=report, each (parent, function, total_ns), where a function is its identity
-    or the name of a process or thread; and how many stacks are left out. None after the converter has reported why not."""
-    words = ["panopticon diff", *selection, "--quiet", "--format=report", "--output=-", "--", path]
-    finished = subprocess.run(words, executable=converter, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    if finished.returncode not in (0, 1):
-        return None
-    document = json.loads(finished.stdout)
-    identities = [identity_of(row) for row in document["functions"]]
-    return [(parent, which if isinstance(which, str) else identities[which], total_ns)
-            for parent, which, _, total_ns in document["stacks"]], document["left_out_stacks"]
-
-
 def read_stacks(converter, path, selection):
     """Return the self time of each stack in microseconds, dict of a line of folded stacks without its number to int; None
-    after the converter has reported why not."""
+    after the converter's messages, which are those of read() if there are stacks."""
     words = ["panopticon diff", *selection, "--quiet", "--format=folded", "--output=-", "--", path]
-    finished = subprocess.run(words, executable=converter, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    finished = subprocess.run(words, executable=converter, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if finished.returncode not in (0, 1):
+        sys.stderr.write(finished.stderr.decode(errors="backslashreplace"))
         return None
     found = {}
     for line in finished.stdout.splitlines():

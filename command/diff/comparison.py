@@ -128,6 +128,10 @@ class Comparison:
                 yield f"{capture.path}: the recorder lost {capture.lost} events"
             if any(capture.properties["calls_missing"] - {"", 0}):
                 yield f"{capture.path}: calls are missing: see panopticon info"
+            unseen_ns = max(capture.properties["unseen_ns"] - {""}, default=0)
+            if unseen_ns:
+                yield (f"{capture.path}: calls of muted functions of up to {unseen_ns / 1e6:.1f} ms may be missing: looks for "
+                       "slow calls came late")
             if not capture.is_whole:
                 yield f"{capture.path}: a part of it is damaged or missing: see the messages"
 

@@ -16,9 +16,9 @@ def write(path, converter, found, selection, align):
     sides = [[capture.path for capture in side] for side in found.sides]
     try:
         if path.endswith(".folded"):
-            write_file(path, folded(converter, sides, selection))
+            write_file(path, folded(path, converter, sides, selection))
         elif path.endswith(".html"):
-            write_file(path, [page(converter, found, sides, selection).encode()])
+            write_file(path, [page(found, selection).encode()])
         else:
             write_timeline(path, converter, sides, selection, align)
     except report.ReportError as error:
@@ -27,13 +27,17 @@ def write(path, converter, found, selection, align):
         fail(f"diff: {path}: cannot write: {error.strerror}")
 
 
-def folded(converter, sides, selection):
+def folded(path, converter, sides, selection):
     """Yield lines as difffolded.pl of FlameGraph writes them and flamegraph.pl reads them: a stack, its self time before
-    and after, in microseconds. Of several captures a side it is the mean."""
+    and after, in microseconds. Of several captures a side it is the mean. Or end with a line when a capture cannot be
+    converted: the mean of the others is another one. path: of the file."""
     found = {}
     for side, paths in enumerate(sides):
-        for path in paths:
-            for stack, us in (captures.read_stacks(converter, path, selection) or {}).items():
+        for capture in paths:
+            stacks = captures.read_stacks(converter, capture, selection)
+            if stacks is None:
+                fail_to_convert(path)
+            for stack, us in stacks.items():
                 found.setdefault(stack, [0, 0])[side] += us / len(paths)
     for stack, (before, after) in sorted(found.items()):
         if round(before) or round(after):
@@ -42,36 +46,18 @@ def folded(converter, sides, selection):
 
 # ---- the page ----
 
-def page(converter, found, sides, selection):
+def page(found, selection):
     """Return the text of the page that shows a comparison: that of `panopticon report`, with other data."""
-    stacks, n_left_out = tree(converter, found, sides, selection)
-    data = {**comparison.as_document(found), "stacks": stacks, "left_out_stacks": n_left_out, "options": selection,
-            "version": panopticon_rec.__version__}
-    names = [os.path.basename(os.path.normpath(side[0])) for side in sides]
+    n_left_out = max(capture.n_left_out for side in found.sides for capture in side)
+    data = {**comparison.as_document(found), "stacks": list(lines_of(tree(found))), "left_out_stacks": n_left_out,
+            "options": selection, "version": panopticon_rec.__version__}
+    names = [os.path.basename(os.path.normpath(side[0].path)) for side in found.sides]
     return report.page(data, " \u2192 ".join(os.fsencode(name).decode("utf-8", "replace") for name in names))
 
 
-def tree(converter, found, sides, selection):
-    """Return the stacks of both sides as one tree, each after its parent: [parent, function, total before, total after]. parent: an
-    index, or -1. function: an index in the comparison's rows, or the name of a process or thread. Of several captures a
-    side it is the mean. And how many stacks are left out of the capture of which most are."""
-    rows = [{identity: number for number, row in enumerate(found.rows) for identity in row.functions[side]}
-            for side in range(len(sides))]
-    root, n_left_out = Node(None), 0
-    for side, paths in enumerate(sides):
-        for path in paths:
-            stacks, left_out = captures.read_tree(converter, path, selection) or ((), 0)
-            n_left_out, nodes = max(n_left_out, left_out), []
-            for parent, which, total_ns in stacks:
-                node = (nodes[parent] if parent >= 0 else root).child(which if isinstance(which, str) else rows[side][which])
-                node.totals[side] += total_ns / len(paths)
-                nodes.append(node)
-    join_processes(root)
-    return list(lines_of(root)), n_left_out
-
-
 class Node:
-    """A stack. which: its innermost function, or the name of a process or thread."""
+    """A stack. which: its innermost function, the index of a row of the comparison; or the name of a process or thread.
+    totals: its time before and after, in nanoseconds."""
 
     def __init__(self, which):
         self.which, self.totals, self.children = which, [0, 0], {}
@@ -82,32 +68,37 @@ class Node:
         return self.children[which]
 
 
-    def add(self, other):
-        """Add the stacks of another node to those of this one."""
-        left = [(self, other)]
-        while left:
-            to, node = left.pop()
-            to.totals = [sum(both) for both in zip(to.totals, node.totals)]
-            for which, child in node.children.items():
-                if which in to.children:
-                    left.append((to.children[which], child))
+def tree(found):
+    """Return the node whose children are the processes of both sides. Of several captures a side the times are the mean."""
+    rows = [{identity: number for number, row in enumerate(found.rows) for identity in row.functions[side]}
+            for side in range(len(found.sides))]
+    root, one_name = Node(None), name_of_process(found.sides)
+    for side, of_side in enumerate(found.sides):
+        for capture in of_side:
+            nodes = []
+            for parent, which, total_ns in capture.stacks:
+                if parent < 0:
+                    node = root.child(one_name or which)
                 else:
-                    to.children[which] = child
+                    node = nodes[parent].child(which if isinstance(which, str) else rows[side][which])
+                node.totals[side] += total_ns / len(of_side)
+                nodes.append(node)
+    return root
 
 
-def join_processes(root):
-    """Where each side has one process, take them for the same: it may have another path or other arguments."""
-    if len(root.children) != 2:
-        return
-    before, after = sorted(root.children.values(), key=lambda node: node.totals[0], reverse=True)
-    if before.totals[1] == after.totals[0] == 0:
-        before.add(after)
-        before.which += f" \u2192 {after.which}"
-        root.children = {before.which: before}
+def name_of_process(sides):
+    """Return one name for the processes if each capture has one process: they are taken for the same, which may have
+    another path or other arguments. Else None."""
+    names = [[[which for parent, which, _ in capture.stacks if parent < 0] for capture in side] for side in sides]
+    if any(len(of_capture) != 1 for side in names for of_capture in side):
+        return None
+    of_sides = [", ".join(dict.fromkeys(name for name, in side)) for side in names]
+    return " \u2192 ".join(dict.fromkeys(of_sides))
 
 
 def lines_of(root):
-    """Yield the lines of all nodes inside the root, each after its parent."""
+    """Yield the lines of all nodes inside the root, each after its parent: [parent, which, total before, total after].
+    parent: the index of its line, or -1."""
     number, left = 0, [(-1, node) for node in reversed(root.children.values())]
     while left:
         parent, node = left.pop()
@@ -127,7 +118,12 @@ def write_timeline(path, converter, sides, selection, align):
              *(capture for _, capture in named)]
     status = subprocess.run(words, executable=converter, stdin=subprocess.DEVNULL).returncode
     if status not in (0, 1):
-        fail(f"diff: {path}: the captures cannot be converted")
+        fail_to_convert(path)
+
+
+def fail_to_convert(path):
+    """End with a line, after the converter has reported why. path: of the file that is not written."""
+    fail(f"diff: {path}: the captures cannot be converted")
 
 
 def labels_of(side, paths):

@@ -14,6 +14,9 @@ for (const one of document.querySelectorAll(`[data-of=${isComparison ? "capture"
 const find = id => document.getElementById(id);
 const shown = processes.filter(process => process.shown);
 const estimated = functions.filter(one => one.estimated);
+if (isComparison)                       // the names of a capture have it
+    for (const one of estimated)
+        one.name = `~${one.name}`;
 const MIN_WIDTH = 1.5;                  // of a bar that is drawn, in pixels
 const LETTER = 7;                       // the width of one in a bar
 const HUES = [212, 28, 135, 275, 50, 335, 172, 245, 88, 305, 192, 5];
@@ -43,11 +46,11 @@ function place(one) {
     return `${parts.length > 4 ? `…/${parts.slice(-2).join("/")}` : parts.join("/")}:${one.line}`;
 }
 
-/** The end of a name, for where there is no space for all of it: `Decoder.decode`; of a module's own code, all. */
+/** The end of a name, for where there is no space for all of it: `Decoder.decode`, `~decode`; of a module's own code, all. */
 function shorten(name) {
-    const parts = name.replace(/<locals>\./g, "").split(".");
+    const [, sign, plain] = name.match(/^(~?)(.*)$/s), parts = plain.replace(/<locals>\./g, "").split(".");
     const isMethod = /^[A-Z]/.test(parts[parts.length - 2]);
-    return parts[parts.length - 1] === "<module>" ? name : parts.slice(isMethod ? -2 : -1).join(".");
+    return parts[parts.length - 1] === "<module>" ? name : sign + parts.slice(isMethod ? -2 : -1).join(".");
 }
 
 function element(tag, properties, ...children) {
@@ -79,6 +82,9 @@ function describeMissing() {
         add(message.text, message.damage);
     if (data.n_messages > data.messages.length)
         add(`${plural(data.n_messages - data.messages.length, "more message")} of that kind.`, true);
+    const unseen_ns = Math.max(...shown.map(process => process.unseen_ns || 0));
+    if (unseen_ns > 0)
+        add(`Calls of muted functions of up to ${time(unseen_ns)} may be missing: looks for slow calls came late.`);
     const n_before = items.length;
     for (const rule of new Set(shown.flatMap(process => (process.filters || "").split("\n")).filter(Boolean)))
         add(`The recorder was told: ${rule}.`);

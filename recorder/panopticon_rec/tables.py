@@ -18,8 +18,8 @@ def open(path, *others):
 
     path, others: of the captures, str or path-like. Returns a Capture. Warns of what in it cannot be read (UserWarning),
     and of each of several captures that cannot. Raises OSError when the only capture cannot be read, ValueError when it
-    is no capture, or a later version wrote it, or none of several can be read; ImportError when this interpreter cannot
-    load the reader.
+    is no capture, or a later version wrote it, or none of several can be read (a line for each says why); ImportError
+    when this interpreter cannot load the reader.
     """
     capture = Capture(path, *others)
     for line in capture.messages:

@@ -97,6 +97,16 @@ class Conditions(Command):
                 done = self.command("record", "-q", "--force", "--follow=none", "app.py", "x", env=env)
                 self.assertEqual((done.stdout, done.stderr), (plain.stdout, b""))
 
+    def test_characters_that_the_encoding_does_not_have(self):
+        """What PYTHONIOENCODING asks for decides what becomes of them. Where it asks for nothing, they are escaped."""
+        program = ("import sys; from panopticon_rec import command; command.SUBCOMMANDS['print'] = command.Subcommand("
+                   "'', '', lambda words: print('h\\xe9')); sys.argv[1:] = ['print']; sys.exit(command.main())")
+        for encoding, expected in ("ascii", b"h\\xe9\n"), ("ascii:replace", b"h?\n"), ("latin-1", b"h\xe9\n"), \
+                ("ascii:xmlcharrefreplace", b"h&#233;\n"):
+            with self.subTest(encoding):
+                done = self.run_words(e2e.PYTHON, "-c", program, env={"PYTHONIOENCODING": encoding, "PYTHONPATH": e2e.BUILD})
+                self.assertEqual((done.stdout, done.stderr), (expected, b""))
+
     def test_programs_that_name_no_interpreter(self):
         """On some file systems every file is executable."""
         self.write("plain", SHOW)

@@ -1,5 +1,7 @@
 """panopticon diff: captures of which every figure is known, written here; noise of which is known what is in it."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -13,7 +15,7 @@ sys.path.append(os.path.join(os.path.dirname(e2e.HERE), "format"))
 sys.path.append(e2e.BUILD)
 
 from capture_writer import LABEL, Capture, call, remark, return_  # noqa: E402  (where it is, is known only now)
-from panopticon_rec.command.diff import matching, noise  # noqa: E402
+from panopticon_rec.command.diff import captures, comparison, matching, noise, output  # noqa: E402
 
 COMMAND = e2e.COMMAND
 US = 1000
@@ -138,6 +140,66 @@ class Diff(e2e.EndToEnd):
         self.diff("a.pnr", "b.pnr", "-o", "diff.txt", status=2)
         self.diff("a.pnr", "b.pnr", "-o", "none/diff.folded", status=2)
 
+    def compare(self, *sides):
+        """Return the comparison of captures, as the command reads them."""
+        return comparison.Comparison(*([captures.read(e2e.CONVERT, path, []) for path in side] for side in sides), "self")
+
+    def test_folded_of_a_capture_that_is_gone(self):
+        """It is reported, and there is no file: the mean of the others is another one."""
+        found = self.compare([self.capture("a.pnr", [])], [self.capture("b.pnr", []), self.capture("c.pnr", [])])
+        os.rename(self.path("c.pnr"), self.path("elsewhere.pnr"))
+        with contextlib.redirect_stderr(io.StringIO()) as err, self.assertRaises(SystemExit) as raised:
+            output.write(self.path("diff.folded"), e2e.CONVERT, found, [], "start")
+        self.assertEqual(raised.exception.code, 2)
+        self.assertRegex(err.getvalue(), r"c\.pnr: .*No such file(.|\n)*diff\.folded: the captures cannot be converted\n$")
+        self.assertEqual([name for name in os.listdir(self.directory) if "pnr" not in name], [])
+
+    def paths_in_tree(self, *sides):
+        """Return the stacks of the page: dict of their names to the times before and after."""
+        found, paths, times = self.compare(*sides), [], {}
+        for parent, which, *totals in output.lines_of(output.tree(found)):
+            name = which if isinstance(which, str) else found.rows[which].name
+            paths.append((*(paths[parent] if parent >= 0 else ()), name))
+            times[paths[-1]] = totals
+        return times
+
+    def test_tree(self):
+        """It has the figures of the table, which are those of one reading: a capture may grow, or go."""
+        before = self.capture("a.pnr", [(("m", "f", "m.py", 5), [10])])
+        after = self.capture("b.pnr", [(("m", "f", "m.py", 5), [30]), (("m", "new", "m.py", 6), [4])])
+        found = self.compare([before], [after])
+        for name in "a.pnr", "b.pnr":
+            os.rename(self.path(name), self.path(f"{name}.away"))
+        root = output.tree(found)
+        process, = root.children.values()
+        main, = next(iter(process.children.values())).children.values()
+        self.assertEqual({found.rows[which].name: node.totals for which, node in main.children.items()},
+                         {"m.f": [10, 30], "m.new": [0, 4]})
+
+    def test_processes_of_the_tree(self):
+        """Where each capture has one process, it is one, whatever the commands; else only where the command is the same."""
+        def write(name, *commands):
+            with Capture(self.path(name)) as capture:
+                for pid, command in enumerate(commands, 7):
+                    process = capture.process(pid, command=command)
+                    main = process.function("__main__", "main", "app.py", 1)
+                    process.thread(1, pid, "MainThread").block([call(10, main), return_(30, main)])
+                    process.end(40)
+            return self.path(name)
+        one, two, three = (write(f"{name}.pnr", f"{name}/app.py") for name in ("one", "two", "three"))
+        both, again = write("both.pnr", "one/app.py", "other/app.py"), write("again.pnr", "one/app.py")
+        rest = "MainThread", "__main__.main"
+        for sides, expected in (
+                (([one], [two]), {"one/app.py \u2192 two/app.py": [20, 20]}),
+                (([one], [again]), {"one/app.py": [20, 20]}),
+                (([one, two], [three, three]), {"one/app.py, two/app.py \u2192 three/app.py": [20, 20]}),
+                (([one, again], [two]), {"one/app.py \u2192 two/app.py": [20, 20]}),
+                (([both], [again]), {"one/app.py": [20, 20], "other/app.py": [20, 0]}),
+                (([one], [both]), {"one/app.py": [20, 20], "other/app.py": [0, 20]})):
+            with self.subTest(sides):
+                self.assertEqual({path[0]: times for path, times in self.paths_in_tree(*sides).items() if path[1:] == rest},
+                                 expected)
+
     def test_timeline(self):
         """All slices of both captures, in two processes; no id occurs in both."""
         golden = os.path.join(os.path.dirname(os.path.dirname(e2e.HERE)), "tests", "golden")
@@ -216,6 +278,9 @@ class Diff(e2e.EndToEnd):
         self.capture("other.pnr", [(("m", "f", "m.py", 5), [10])], python="3.99", max_overhead="30000")
         notes = self.document("a.pnr", "other.pnr")["notes"]
         self.assertTrue(any("different versions of Python: 3.11.2 before, 3.99 after" in note for note in notes), notes)
+        self.capture("late.pnr", [(("m", "f", "m.py", 5), [10])], max_overhead="30000", unseen_ns="31000000")
+        self.assertIn("late.pnr: calls of muted functions of up to 31.0 ms may be missing: looks for slow calls came late",
+                      self.document("other.pnr", "late.pnr")["notes"])
 
     def test_control_characters(self):
         """A name in a capture does not control the terminal."""

@@ -235,6 +235,12 @@ class Sql(CommandCase):
                          [{"d": 1.5, "t": "2026-01-02", "n": None, "l": [1, 2]}])
         self.assertEqual(self.ask(path, "select 1 where false"), [])
 
+    def test_no_capture(self):
+        """The reason of each is reported, a line each."""
+        os.mkdir(self.path("empty.pnr"))
+        _, err = self.command("sql", "absent.pnr", "empty.pnr", "select 1", status=2)
+        self.assertRegex(err, r"\Apanopticon: sql: absent\.pnr: .*No such file.*\npanopticon: sql: empty\.pnr: not a capture.*\n\Z")
+
     def test_mistakes(self):
         path = self.write_calls("it's.pnr", 1, 10)
         self.assertEqual(self.ask(path, "select distinct capture from slices"), [{"capture": path}])

@@ -453,6 +453,11 @@ class BadInput(TablesCase):
             panopticon_rec.open(self.path("absent.pnr"))
         with self.assertRaisesRegex(ValueError, "not a capture"):
             panopticon_rec.open(self.directory)
+        with self.assertRaises(ValueError) as raised:           # the reason of each
+            panopticon_rec.open(self.path("absent.pnr"), self.directory)
+        absent, other = str(raised.exception).split("\n")
+        self.assertEqual(absent, f"{self.path('absent.pnr')}: cannot open the capture: No such file or directory")
+        self.assertTrue(other.startswith(f"{self.directory}: not a capture"), other)
 
     def test_wrong_keywords(self):
         capture = panopticon_rec.open(self.write_calls("run.pnr", 1, 1))

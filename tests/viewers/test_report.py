@@ -307,6 +307,19 @@ class Page(unittest.TestCase):
         self.open(captures.recorded(ROOT / "examples/demo.py"))
         self.assertEqual(self.one("#flame .estimates").text, "")
 
+    def test_late_looks(self):
+        """Calls that no look saw in time may be missing: the page does not say that nothing was lost."""
+        path = captures.new_directory() / "run.pnr"
+        with w.Capture(path) as capture:
+            for pid, unseen_ns in (7, "31000000"), (8, "44000000"), (9, "0"):
+                process = capture.process(pid, unseen_ns=unseen_ns)
+                main = process.function("__main__", "main", "a.py", 1)
+                process.thread(1, pid, "MainThread").block([w.call(10, main), w.return_(20, main)])
+                process.end(30)
+        self.open(captures.Capture(path), view="capture")
+        self.assertIn("Calls of muted functions of up to 44.0 ms may be missing", self.one("#missing").text)
+        self.assertEqual((self.one("#state").text, self.one("#state").get_attribute("class")), ("1 note", ""))
+
     def test_missing(self):
         for name, text, status, is_bad in (("unrecorded_and_lost", "lost by the recorder", 0, True),
                                            ("evicted", "older events were evicted", 0, False),
@@ -414,6 +427,25 @@ class Page(unittest.TestCase):
         self.show("capture")
         self.assertIn("the noise is not known", self.one("#missing").text)
         self.assertIn(str(before), self.one("#origin").text)
+
+    def test_estimates_of_a_comparison(self):
+        """Functions with calls that were not recorded have ~, in the table and the bars, and the page says what it means."""
+        before, after = captures.new_directory() / "run.pnr", captures.new_directory() / "run.pnr"
+        for path, n in (before, 2000), (after, 3000):
+            with w.Capture(path) as capture:
+                test_estimates.Program(capture, 1).run(n)
+        names = {("~" if row.get("estimated") else "") + row["name"]
+                 for row in self.compare(before, after, view="functions")["functions"]}
+        self.assertLessEqual({"~app.leaf", "app.work"}, names)
+        self.assertEqual({name for name, in self.all_rows("functions", "name")}, names)
+        self.assertIn("in part estimated", self.one("#functions .estimates").text)
+        self.search("~app.leaf")
+        self.assertEqual(self.all_rows("functions", "name"), [("~app.leaf",)])
+        self.search("")
+        self.show("flame")
+        self.assertIn("in part estimated", self.one("#flame .estimates").text)
+        self.assertLessEqual({"~app.leaf", "app.work"}, {path[-1] for path in self.bars()})
+        self.assertEqual(self.page.run("return document.querySelectorAll('.estimates').length"), 2)
 
     def test_comparison_of_several(self):
         """The bars are the means of a side, and ! is at what exceeds the noise."""
