@@ -17,9 +17,11 @@ def open(path, *others):
     """Open a capture, or several as one, for their tables.
 
     path, others: of the captures, str or path-like. Returns a Capture. Warns of what in it cannot be read (UserWarning),
-    and of each of several captures that cannot. Raises OSError when the only capture cannot be read, ValueError when it
-    is no capture, or a later version wrote it, or none of several can be read (a line for each says why); ImportError
-    when this interpreter cannot load the reader.
+    and of each of several captures that cannot.
+
+    Raises OSError when the only capture cannot be read. Raises ValueError when it is no capture, or a later version wrote
+    it, or when none of several can be read; then a line for each says why. Raises ImportError when this interpreter cannot
+    load the reader.
     """
     capture = Capture(path, *others)
     for line in capture.messages:
