@@ -181,11 +181,17 @@ class Parallel:
         self.running.pop(pid).end(status, result)
 
 
+def interrupt(*_):
+    """Interrupts once: timeout(1) sends the signal twice, to its child and to its process group."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    raise KeyboardInterrupt
+
+
 def main():
     arguments, n_jobs = sys.argv[1:], len(os.sched_getaffinity(0))
     if arguments[:1] == ["-j"]:
         n_jobs, arguments = int(arguments[1]), arguments[2:]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
     for number in signal.SIGHUP, signal.SIGQUIT:
         signal.signal(number, signal.SIG_DFL)
 

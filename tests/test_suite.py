@@ -38,7 +38,7 @@ class Interrupted(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             place = pathlib.Path(folder)
             (place / "test_some.py").write_text(TESTS)
-            # As a shell's job, to which timeout(1) sends the signal: to all of its processes.
+            # timeout(1) sends the signal to it and to all of its processes, so that it comes twice.
             process = subprocess.Popen([sys.executable, SUITE, "-j", "1", "test_some"], cwd=folder, text=True,
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                                        env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1",
@@ -46,6 +46,8 @@ class Interrupted(unittest.TestCase):
             try:
                 while not (place / "pid").exists() and process.poll() is None:
                     time.sleep(0.01)
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.05)
                 os.killpg(process.pid, signal.SIGINT)
                 output = process.communicate(timeout=100)[0]
             finally:
