@@ -523,37 +523,45 @@ class WithBudget(test_budget.BudgetCase):
 
 
 class SelfTimes(BurstCase):
+    TEXT = textwrap.dedent("""
+        def longer():
+            return sum((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+        def both(n):
+            for _ in range(n):
+                tiny()
+                longer()
+                tiny()
+        for _ in range(30):
+            both(20_000)
+        with open(sys.argv[1], "w") as file:
+            print(clock(), file=file)
+        """)
+
+    def measure(self, *options):
+        """The durations of tiny() and longer() in the last 20 ms, in ns, on average."""
+        process = self.record(self.write("app.py", BURSTS + self.TEXT), *options, args=[self.path("end")],
+                              is_ledger_only=True)
+        with open(self.path("end")) as file:
+            end = int(file.read()) - int(process.properties["start_monotonic_ns"])
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), f"--from={end - 20_000_000}ns", f"--to={end}ns"))
+        times = []
+        for name in "tiny", "longer":
+            all_ns = sorted(one.end - one.begin for one in trace.named(f"__main__.{name}"))
+            times.append(statistics.fmean(all_ns[:len(all_ns) * 9 // 10]))             # without the machine's noise
+        return times
+
     def test_of_neighbours(self):
         """Where short calls and longer ones alternate, each has its own time: it is not that of all on average. Compared
-        with a recording that reads the clock at each event."""
+        with a recording that reads the clock at each event. A machine may be twice as fast during one of the two: then
+        they are made again."""
         found = []
-        for options in ["--clock", "full"], SPARSE:
-            path = self.write("app.py", BURSTS + textwrap.dedent("""
-                def longer():
-                    return sum((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
-                def both(n):
-                    for _ in range(n):
-                        tiny()
-                        longer()
-                        tiny()
-                for _ in range(30):
-                    both(20_000)
-                with open(sys.argv[1], "w") as file:
-                    print(clock(), file=file)
-                """))
-            process = self.record(path, *options, args=[self.path("end")], is_ledger_only=True)
-            with open(self.path("end")) as file:
-                end = int(file.read()) - int(process.properties["start_monotonic_ns"])
-            trace = e2e.Trace(e2e.convert(self.path("run.pnr"), f"--from={end - 20_000_000}ns", f"--to={end}ns"))
-            times = []
-            for name in "tiny", "longer":
-                all_ns = sorted(one.end - one.begin for one in trace.named(f"__main__.{name}"))
-                times.append(statistics.fmean(all_ns[:len(all_ns) * 9 // 10]))         # without the machine's noise
-            found.append(times)
-        (tiny, longer), (sparse_tiny, sparse_longer) = found
-        self.assertLess(sparse_tiny, 1.3 * tiny + 5)
-        self.assertLess(0.7 * longer - 10, sparse_longer)
-        self.assertLess(sparse_longer, 1.3 * longer + 10)
+        for _ in range(5):
+            tiny, longer = self.measure("--clock", "full")
+            sparse_tiny, sparse_longer = self.measure(*SPARSE)
+            found.append((tiny, longer, sparse_tiny, sparse_longer))
+            if sparse_tiny < 1.3 * tiny + 5 and 0.7 * longer - 10 < sparse_longer < 1.3 * longer + 10:
+                return
+        self.fail(found)
 
 
 def line(process):
