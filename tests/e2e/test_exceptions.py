@@ -110,6 +110,13 @@ PROGRAM = """
     print(json.dumps(wrote))
     """
 
+HANDLES = """
+    def fails(value): raise ValueError(value)
+    def handles(value):
+        try: fails(value)
+        except ValueError: pass
+    """
+
 RUNS_AS_WITHOUT = """
     import sys, traceback
     class Hostile(Exception):
@@ -366,11 +373,7 @@ class LeavingExceptions(e2e.EndToEnd):
 
     def test_in_a_chunk_of_its_own(self):
         """The instants come where chunks end, too: each is in the slice of its function."""
-        _, trace = self.record("""
-    def fails(n): raise ValueError(n)
-    def handles(n):
-        try: fails(n)
-        except ValueError: pass
+        _, trace = self.record(HANDLES + """
     for n in range(40000): handles(n)
     """, options=("-q", "--exceptions", "--last", "1h"))
         del trace
@@ -383,12 +386,8 @@ class LeavingExceptions(e2e.EndToEnd):
             self.record_as_plain(RUNS_AS_WITHOUT, "--exceptions", *more)
 
     def test_a_pause_and_a_region(self):
-        self.script("""
+        self.script(HANDLES + """
     import panopticon_rec as rec
-    def fails(value): raise ValueError(value)
-    def handles(value):
-        try: fails(value)
-        except ValueError: pass
     with rec.record("run.pnr"):
         handles(1)
         with rec.record("region.pnr", exceptions=True):
@@ -403,12 +402,8 @@ class LeavingExceptions(e2e.EndToEnd):
         self.assertEqual(sorted(found), [2, 4])
 
     def test_children(self):
-        self.record("""
+        self.record(HANDLES + """
     import os
-    def fails(value): raise ValueError(value)
-    def handles(value):
-        try: fails(value)
-        except ValueError: pass
     handles(1)
     pid = os.fork()
     if not pid:
