@@ -766,14 +766,17 @@ class SlowCalls(BudgetCase):
         calls = [Call(*call) for call in json.loads(found.out)]
         return calls, witness, trace, int(one.properties["start_monotonic_ns"]), one
 
+    def find_slices(self, call, trace, zero):
+        """The slices of the call's function that end with the call."""
+        return [each for each in trace.named(f"__main__.{call.name}") if each.end + zero >= call.end - TOLERANCE_NS and
+                each.begin + zero < call.end]
+
     def check_seen(self, calls, trace, zero, one):
         """Each call that took longer than any that may be missing, by the recorder's own account, is in the trace."""
         unseen = int(one.properties.get("unseen_ns", self.LONG_NS))
         for call in calls:
             if call.end - call.begin > unseen + TOLERANCE_NS and one.is_hidden(f"__main__.{call.name}", call.begin):
-                self.assertTrue([each for each in trace.named(f"__main__.{call.name}")
-                                 if each.end + zero >= call.end - TOLERANCE_NS and each.begin + zero < call.end],
-                                f"{call}, longer than {unseen}")
+                self.assertTrue(self.find_slices(call, trace, zero), f"{call}, longer than {unseen}")
 
     def check_slow(self, how, budget="0.3%", depth=1):
         """depth: so many slices of the function end with the call."""
@@ -791,8 +794,7 @@ class SlowCalls(BudgetCase):
                         not one.is_hidden(name, call.begin):
                     continue
                 n_judged += 1
-                slices = [each for each in trace.named(name) if each.end + zero >= call.end - TOLERANCE_NS and
-                          each.begin + zero < call.end]
+                slices = self.find_slices(call, trace, zero)
                 self.assertEqual(len(slices), depth, f"{call}, {delay} ns late: {slices}")
                 for each in slices:
                     begin, end = each.begin + zero, each.end + zero
