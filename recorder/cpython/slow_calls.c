@@ -104,11 +104,15 @@ void rec_slow_calls_all_known(uint64_t now)
 }
 
 /* A call that began after the look before the last, and has ended before this one was requested, is not reported. */
-static void count_late_look(uint64_t requested, uint64_t now)
+static void count_late_look(uint64_t requested)
 {
-    uint64_t unseen = looks.earlier && requested > looks.earlier ? requested - looks.earlier : 0;
+    uint64_t unseen = requested > looks.earlier ? requested - looks.earlier : 0;
     if (unseen > seen_ticks)
         rec_budget_add_late_look((uint64_t)((double)unseen * 1e9 / (double)rec_clock_rate()));
+}
+
+static void remember_look(uint64_t requested, uint64_t now)
+{
     if (now >= requested + slow_ticks) {        /* the program has waited: this look reports all that was open then */
         rec_slow_calls_all_known(now);
     } else if (now - looks.last >= slow_ticks) {
@@ -120,7 +124,8 @@ static void count_late_look(uint64_t requested, uint64_t now)
 void rec_slow_calls_look(uint64_t requested)
 {
     uint64_t now = rec_clock_ticks();
-    count_late_look(requested, now);
+    count_late_look(requested);
+    remember_look(requested, now);
     look_at_reported_frames();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_muted_frames_thread(ts);
