@@ -10,6 +10,13 @@ lines report how many tests ran, how many failed, and for each reason how many w
 
     Skipped, 3 tests: uvloop is not installed for this Python
 
+Where a test failed while others ran, it runs again when all have ended, as CPython's regrtest --rerun has it. If it passes
+then, it has passed, and is named with what it printed when it failed:
+
+    Passed when run again: test_api.Record.test_stop
+
+When more than MAX_AGAIN fail, none runs again.
+
 When it is interrupted (SIGINT), the tests that run are ended, and remove what they have begun. Those that had ended by then
 are reported as ever.
 
@@ -19,6 +26,7 @@ tests expect neither, so both are handled here.
 
 import atexit
 import collections
+import ctypes
 import io
 import os
 import pickle
@@ -27,6 +35,9 @@ import sys
 import tempfile
 import time
 import unittest
+
+
+MAX_AGAIN = 3
 
 
 class Described(str):
@@ -116,7 +127,7 @@ class Job:
         os._exit(0)
 
     def end(self, status, result):
-        """Adds what came of it to a unittest.TextTestResult."""
+        """Adds what came of it to a unittest.TextTestResult. Returns the errors and failures: (test, text) each."""
         self.output.seek(0)
         output = self.output.read().decode(errors="backslashreplace")
         self.outcome.seek(0)
@@ -143,6 +154,7 @@ class Job:
         if failed and result.failfast:
             result.stop()
         self.close()
+        return texts.get("errors", []) + texts.get("failures", [])
 
     def close(self):
         self.output.close()
@@ -154,6 +166,8 @@ class Parallel:
 
     def __init__(self, suite, n_jobs):
         self.groups, self.n_jobs, self.running, self.is_interrupted = groups_of(suite), n_jobs, {}, False
+        self.failed = []            # (group, its errors and failures) for each group in which something failed
+        self.passed_again = []      # (test, text) for each of these that passed when it ran again
 
     def __call__(self, result):
         try:
@@ -167,6 +181,8 @@ class Parallel:
                 self.running[job.pid] = job
             while self.running:
                 self.wait(result)
+            if not result.shouldStop and self.n_jobs > 1 and len(self.groups) > 1 and len(self.failed) <= MAX_AGAIN:
+                self.run_again(result)
         except KeyboardInterrupt:
             self.is_interrupted = True
         finally:
@@ -175,16 +191,45 @@ class Parallel:
             for pid, job in self.running.items():
                 os.waitpid(pid, 0)
                 job.close()
+            if self.is_interrupted:
+                kill_children()
 
     def wait(self, result):
         pid, status = os.wait()
-        self.running.pop(pid).end(status, result)
+        job = self.running.pop(pid)
+        if failed := job.end(status, result):
+            self.failed.append((job.group, failed))
+
+    def run_again(self, result):
+        """Runs the groups that failed, one after another. What failed in one that passes now is no longer a failure."""
+        for group, failed in self.failed:
+            job = Job(group, 0)
+            self.running[job.pid] = job
+            pid, status = os.wait()
+            again = unittest.TextTestResult(unittest.runner._WritelnDecorator(io.StringIO()), False, 0)
+            if not self.running.pop(pid).end(status, again):
+                for kind in "errors", "failures":
+                    getattr(result, kind)[:] = [one for one in getattr(result, kind) if one not in failed]
+                self.passed_again += failed
 
 
 def interrupt(*_):
     """Interrupts once: timeout(1) sends the signal twice, to its child and to its process group."""
     signal.signal(signal.SIGINT, lambda *_: None)
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER: programs that a test leaves become children
     raise KeyboardInterrupt
+
+
+def kill_children():
+    """Ends the programs that interrupted tests have left, and those that these leave."""
+    def children():
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    while found := children():
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def main():
@@ -199,12 +244,14 @@ def main():
         def run(self, suite):
             parallel = Parallel(suite, n_jobs)
             result = super().run(parallel)
-            result.is_interrupted = parallel.is_interrupted
+            result.is_interrupted, result.passed_again = parallel.is_interrupted, parallel.passed_again
             return result
 
     result = unittest.main(module=None, argv=[sys.argv[0], *arguments], exit=False, testRunner=Runner).result
     for reason, n in collections.Counter(reason for _, reason in result.skipped).items():
         print(f"Skipped, {n} test{'s' if n > 1 else ''}: {reason}", file=sys.stderr)
+    for name, text in result.passed_again:
+        print(f"{text}\nPassed when run again: {name}", file=sys.stderr)
     if result.is_interrupted:
         print("Interrupted: the other tests were not run", file=sys.stderr)
         sys.stderr.flush()
