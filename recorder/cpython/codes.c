@@ -200,7 +200,12 @@ static bool find_bits(void)
 {
     static const struct { unsigned event; const char *name; } events[] = {
         { REC_CODES_ENTRIES, "PY_START" }, { REC_CODES_ENTRIES, "PY_RESUME" }, { REC_CODES_EXITS, "PY_RETURN" },
-        { REC_CODES_EXITS, "PY_YIELD" }, { REC_CODES_CALLS, "CALL" } };
+        { REC_CODES_EXITS, "PY_YIELD" }, { REC_CODES_CALLS, "CALL" },
+#if !REC_CODES_EXCEPTIONS_ARE_GLOBAL
+        { REC_CODES_EXCEPTIONS, "PY_UNWIND" }, { REC_CODES_EXCEPTIONS, "RAISE" }, { REC_CODES_EXCEPTIONS, "RERAISE" },
+        { REC_CODES_EXCEPTIONS, "EXCEPTION_HANDLED" },
+#endif
+    };
     memset(codes.bits, 0, sizeof codes.bits);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         long bit = rec_tool_event(events[i].name);
@@ -276,7 +281,7 @@ void rec_codes_allow(uint32_t function, unsigned events)
 {
     if (!function || !make_function(function))
         return;
-    codes.functions[function].forbidden = REC_CODES_ALL & ~events;
+    codes.functions[function].forbidden = REC_CODES_ALL & ~(events | REC_CODES_EXCEPTIONS);
     for (uint32_t number = codes.functions[function].first; number; number = codes.known[number].next)
         set_known_events(&codes.known[number]);
 }

@@ -20,8 +20,12 @@ enum {
     REC_CODES_ENTRIES = 1,              /* PY_START, PY_RESUME */
     REC_CODES_EXITS = 2,                /* PY_RETURN, PY_YIELD */
     REC_CODES_CALLS = 4,                /* CALL, and with it C_RETURN and C_RAISE */
-    REC_CODES_ALL = 7
+    REC_CODES_EXCEPTIONS = 8,           /* PY_UNWIND; RAISE, RERAISE, EXCEPTION_HANDLED */
+    REC_CODES_ALL = 15
 };
+
+/* Before CPython 3.15 the events of exceptions come from all code or from none. */
+#define REC_CODES_EXCEPTIONS_ARE_GLOBAL (PY_VERSION_HEX < 0x030F0000)
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -43,8 +47,8 @@ void rec_codes_add(PyCodeObject *code, uint32_t function, unsigned usual);
 /* True when the code object has been added, in this recording or in an earlier one. */
 bool rec_codes_has(const PyCodeObject *code);
 
-/* Lets code objects with this number have no other events than these, if they usually have them: now, and those that
- * are added later. In about a microsecond each. */
+/* Lets code objects with this number have no other events than these, if they usually have them, and those of exceptions: now,
+ * and those that are added later. In about a microsecond each. */
 void rec_codes_allow(uint32_t function, unsigned events);
 
 /* Calls a function for each code object with this number. */

@@ -382,7 +382,7 @@ static bool is_excluded(const PyCodeObject *code)
     return rec_tag_is_current(tag) && rec_tag_flags(tag) & REC_TAG_EXCLUDED;
 }
 
-/* This event comes from all code: that which is excluded must not cost more than the look at its tag. */
+/* Before CPython 3.15 this event comes from all code: that which is excluded must not cost more than the look at its tag. */
 static inline PyObject *append_unwind(PyObject *const *args, bool is_sparse, bool is_valued)
 {
     if (is_excluded((PyCodeObject *)args[0]) ||
@@ -415,7 +415,7 @@ static int listen_to_all(void)
         { REC_TOOL_RECORDS, "PY_YIELD", is_valued ? is_sparse ? on_valued_sparse_yield : on_valued_yield :
                                         is_sparse ? on_sparse_yield : on_yield, false },
         { REC_TOOL_RECORDS, "PY_UNWIND", is_valued ? is_sparse ? on_valued_sparse_unwind : on_valued_unwind :
-                                         is_sparse ? on_sparse_unwind : on_unwind, true },
+                                         is_sparse ? on_sparse_unwind : on_unwind, REC_CODES_EXCEPTIONS_ARE_GLOBAL },
         { REC_TOOL_RECORDS, "PY_THROW", is_sparse ? on_sparse_resume : on_throw, true } };
     for (const struct event *e = events; e != events + sizeof events / sizeof *events; e++)
         if (rec_tool_listen(e->seat, e->event, e->callback, e->is_global) != 0)

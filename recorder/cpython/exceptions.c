@@ -64,8 +64,10 @@ static Py_ssize_t count_arguments(PyObject *args)
  * has been raised before is raised again by a `raise` only. */
 static bool is_raised_here(PyCodeObject *code, PyObject *offset, PyObject *exception)
 {
-    const PyTracebackObject *traceback = (PyTracebackObject *)((PyBaseExceptionObject *)exception)->traceback;
-    if (!traceback || !traceback->tb_next)
+    PyObject *traceback = PyException_GetTraceback(exception);          /* owned */
+    bool has_passed = traceback && ((PyTracebackObject *)traceback)->tb_next;
+    Py_XDECREF(traceback);
+    if (!has_passed)
         return true;
     PyObject *bytes = PyCode_GetCode(code);     /* owned; without what instrumentation has made of it */
     if (!bytes) {
@@ -88,13 +90,14 @@ static bool is_recorded_code(const PyCodeObject *code)
 /* Adds an instant with the exception's arguments, as far as they are plain values, by their position. */
 static void add_raised(PyObject *exception)
 {
-    PyObject *args = ((PyBaseExceptionObject *)exception)->args;        /* borrowed */
+    PyObject *args = PyException_GetArgs(exception);    /* owned */
     PyObject *const *keys = argument_keys();
     PyObject *name = keys ? name_instant("raised", Py_TYPE(exception)) : NULL;
     Py_ssize_t n = count_arguments(args);
     if (name)
         rec_remarks_add_instant(name, n ? &PyTuple_GET_ITEM(args, 0) : NULL, keys, n);
     Py_XDECREF(name);
+    Py_XDECREF(args);
 }
 
 /* Adds an instant without values, or retracts it: a handler that raises the exception again at once has not handled it,
@@ -141,9 +144,9 @@ static int watch_exceptions(void)
 {
     if (!rec_tool_has_begun() && rec_codes_begin() != 0)
         return -1;
-    return rec_tool_listen(REC_TOOL_RECORDS, "RAISE", on_raise_event, true) != 0 ||
-           rec_tool_listen(REC_TOOL_RECORDS, "RERAISE", on_reraise_event, true) != 0 ||
-           rec_tool_listen(REC_TOOL_RECORDS, "EXCEPTION_HANDLED", on_handled_event, true) != 0 ||
+    return rec_tool_listen(REC_TOOL_RECORDS, "RAISE", on_raise_event, REC_CODES_EXCEPTIONS_ARE_GLOBAL) != 0 ||
+           rec_tool_listen(REC_TOOL_RECORDS, "RERAISE", on_reraise_event, REC_CODES_EXCEPTIONS_ARE_GLOBAL) != 0 ||
+           rec_tool_listen(REC_TOOL_RECORDS, "EXCEPTION_HANDLED", on_handled_event, REC_CODES_EXCEPTIONS_ARE_GLOBAL) != 0 ||
            rec_codes_watch() != 0 ? -1 : 0;
 }
 

@@ -111,7 +111,7 @@ static unsigned events_of(uint64_t tag)
         return REC_CODES_ALL;
     unsigned calls = rec_functions.filter.has_boundary ? 0 : REC_CODES_CALLS;
     if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
-        return REC_CODES_ENTRIES | REC_CODES_EXITS | calls;
+        return REC_CODES_ENTRIES | REC_CODES_EXITS | REC_CODES_EXCEPTIONS | calls;
     return rec_tag_watched(tag) ? REC_CODES_ENTRIES | REC_CODES_EXITS | calls : calls;
 }
 
