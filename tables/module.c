@@ -343,10 +343,13 @@ static PyMethodDef methods[] = {
     { NULL, NULL, 0, NULL },
 };
 
-/* The module has no state: any interpreter of a process may load it. */
+/* The module has no state: any interpreter of a process may load it, and any thread may call it without a GIL. */
 static PyModuleDef_Slot slots[] = {
 #ifdef Py_mod_multiple_interpreters
     { Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED },
+#endif
+#ifdef Py_mod_gil
+    { Py_mod_gil, Py_MOD_GIL_NOT_USED },
 #endif
     { 0, NULL },
 };
