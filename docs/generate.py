@@ -409,7 +409,8 @@ STEPS = {"e2e": "in CI: unit and end-to-end tests", "python": "in CI: what depen
 
 # What the lists that the tools use do not say: what was run by hand, the builds of CPython, and the other processor.
 BY_HAND = {14: "; by hand: all tests"}
-FREE_THREADED = {"x86-64": "built from source; by hand: threads that run at the same time, the interface",      # docs/porting.md
+FREE_THREADED = {"x86-64": "built from source; by hand: threads that run at the same time, the interface, "
+                           "what else is recorded",      # docs/porting.md
                  "aarch64": "built from source; not run"}
 REFUSED = "no: refused in one line"
 AARCH64 = "in CI: a part, under emulation"

@@ -180,11 +180,11 @@ static void add_read_value(struct pnr_values_writer *values, struct rec_reading 
 static bool end_reading(const struct rec_reading *reading, uint32_t function)
 {
     arguments.n_failed += reading->n_failed;
-    if (reading->has_called)
+    if (reading->began_ns)
         rec_budget_add_cost(reading->ended_ns - reading->began_ns);
     if (reading->began_ns && !reading->calls_repr && function < arguments.n_wanted)
         arguments.wanted[function] &= (uint8_t)~WANTS_REPR;
-    return reading->has_called;
+    return reading->has_run;
 }
 
 static int count_parameters(const PyCodeObject *code)

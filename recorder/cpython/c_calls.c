@@ -2,12 +2,20 @@
 #include "codes.h"
 #include "tool.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "c_calls.h"
 
-#define KNOWN 4096                      /* functions found without making their names; a power of two */
+#define NEEDS_LOCK UINT32_MAX           /* no index: the function is not known, and this thread does not have the lock */
+
+/* Functions found without making their names; a power of two. Without a GIL each thread has a table of its own. */
+#ifdef Py_GIL_DISABLED
+#define KNOWN 512
+#else
+#define KNOWN 4096
+#endif
 
 /* A function whose index is known. The same method definition belongs to several functions: one for each class of self.
  * A class is recognized by its version tag, which no other class ever has (Objects/typeobject.c, assign_version_tag).
@@ -30,11 +38,51 @@ static struct {
     bool is_on;
     bool is_profiling;                  /* on 3.11: threads have our profile function */
     uint32_t displaced_recording;         /* the last one in which a thread had another tool's profile function */
-    struct c_function known[KNOWN];
     struct named *named;                /* owned */
     size_t n_named, capacity;           /* a power of two, or 0 */
     PyObject *module_key, *name_key, *capsule_key;          /* interned */
 } c_calls;
+
+/* ---- functions that are known ---- */
+
+#ifdef Py_GIL_DISABLED
+
+static _Thread_local struct c_function *known_functions;        /* owned by the key; NULL: there are none yet */
+static pthread_key_t known_key;
+static bool has_known_key;
+
+/* Returns 0, or -1 with an exception set. */
+static int prepare_known(void)
+{
+    if (!has_known_key && pthread_key_create(&known_key, free) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    has_known_key = true;
+    return 0;
+}
+
+/* Returns the thread's table, or NULL when out of memory. It is freed when the thread ends. */
+static inline struct c_function *find_known_table(void)
+{
+    if (unlikely(!known_functions)) {
+        known_functions = calloc(KNOWN, sizeof *known_functions);
+        if (known_functions && pthread_setspecific(known_key, known_functions) != 0) {
+            free(known_functions);
+            known_functions = NULL;
+        }
+    }
+    return known_functions;
+}
+
+#else
+
+static struct c_function known_functions[KNOWN];
+
+static int prepare_known(void) { return 0; }
+static inline struct c_function *find_known_table(void) { return known_functions; }
+
+#endif
 
 /* ---- names ---- */
 
@@ -167,25 +215,28 @@ static uint32_t make_index(const PyMethodDef *method, PyObject *self, PyObject *
     return index;
 }
 
-/* Returns the function's index in the name table; 0 when its calls are not recorded. self: borrowed, or NULL. */
+/* Returns the function's index in the name table; 0 when its calls are not recorded; or NEEDS_LOCK. self: borrowed, or NULL. */
 static uint32_t index_of(const PyMethodDef *method, PyObject *self, PyObject *from)
 {
     uint32_t version = 0;
     bool is_by_class = is_named_by_class(method, self, from);
     if (is_by_class)
         version = class_of(self)->tp_version_tag;
-    struct c_function *known = &c_calls.known[((uintptr_t)method / 16 ^ version * 0x9e3779b1u) % KNOWN];
-    if (likely(known->method == method) && likely(known->version == version) &&
+    struct c_function *table = find_known_table();
+    struct c_function *known = table + ((uintptr_t)method / 16 ^ version * 0x9e3779b1u) % KNOWN;
+    if (likely(table != NULL) && likely(known->method == method) && likely(known->version == version) &&
         likely(known->name == method->ml_name) && likely(known->session == rec_functions.session))
         return known->index;
+    if (unlikely(!rec_lock_is_taken()))
+        return NEEDS_LOCK;
     uint32_t index = make_index(method, self, from);
-    if (!is_by_class || version)
+    if (table && (!is_by_class || version))
         *known = (struct c_function){ method, method->ml_name, version, rec_functions.session, index };
     return index;
 }
 
-/* Returns the index of what is called: a built-in function, or a method of a built-in type, whose first argument is
- * given. Returns 0 for anything else. */
+/* Returns the index of what is called, as index_of does: a built-in function, or a method of a built-in type, whose first
+ * argument is given. Returns 0 for anything else. */
 static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 {
     if (PyCFunction_Check(callable)) {
@@ -285,20 +336,41 @@ static uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offs
 
 #endif
 
-/* args: code, offset, callable, first argument or sys.monitoring.MISSING, which no method of a type takes as self. */
-static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
+/* True where a record of the present can be appended by this thread alone. */
+static bool has_space(const PyThreadState *ts)
+{
+    const struct rec_thread *thread = rec_current;
+    return thread->owner == ts && rec_buffer_has_capacity(&thread->buffer, rec_clock_ticks() - thread->buffer.base);
+}
+
+/* Returns false where it takes the recording lock, and this thread does not have it. */
+static inline bool append_c_event(PyObject *const *args, enum pnr_kind kind)
 {
     uint32_t index;
     if (unlikely(!rec_state_is(REC_RECORDING))) {
-        end_late();
-        return rec_tool_nothing();
+        if (rec_lock_is_taken())
+            end_late();
+        return rec_lock_is_taken();
     }
     if (kind == PNR_C_CALL && unlikely(Py_IS_TYPE(args[2], &PyMethod_Type)))
         index = index_of_method(args[2], args[0], args[1]);
     else
         index = index_of_callable(args[2], args[3]);
+    PyThreadState *ts = PyThreadState_Get();
+    if (unlikely(index == NEEDS_LOCK) || (index && !rec_lock_is_taken() && !has_space(ts)))
+        return false;
     if (index)
-        append_call(PyThreadState_Get(), kind, index);
+        append_call(ts, kind, index);
+    return true;
+}
+
+/* args: code, offset, callable, first argument or sys.monitoring.MISSING, which no method of a type takes as self. */
+static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
+{
+    if (likely(append_c_event(args, kind)))
+        return rec_tool_nothing();
+    REC_LOCK_BLOCK();
+    append_c_event(args, kind);
     return rec_tool_nothing();
 }
 
@@ -492,7 +564,6 @@ static bool intern_name(PyObject **name, const char *text)
 static void begin_names(void)
 {
     forget_names();
-    memset(c_calls.known, 0, sizeof c_calls.known);
     c_calls.is_on = true;
     rec_threads.on_new = watch_thread;
 }
@@ -505,7 +576,7 @@ int rec_c_calls_enter(enum rec_enter why)
         return 0;
     }
     if (!intern_name(&c_calls.module_key, "__module__") || !intern_name(&c_calls.name_key, "__name__") ||
-        !intern_name(&c_calls.capsule_key, "panopticon.c_calls"))
+        !intern_name(&c_calls.capsule_key, "panopticon.c_calls") || prepare_known() != 0)
         return -1;
     begin_names();
     if (why == REC_ENTER_CHILD)

@@ -27,7 +27,7 @@ static struct {
     PyObject *programs;                 /* gc.callbacks, while the hidden list is in its field; owned; or NULL */
     PyObject *visible;                  /* gc.callbacks, while the callback is in it; owned; or NULL */
     bool is_on;
-    bool is_calling;                    /* the program's callables */
+    bool is_running;                    /* the callback: the interpreter goes through the list that it is in */
     const struct rec_thread *thread;    /* that collects, if the begin was recorded; or NULL */
     uint64_t epoch;                     /* in which it was */
 } collector;
@@ -53,6 +53,9 @@ static struct rec_thread *collecting_thread(PyThreadState *ts)
 
 static void record_collection(uint32_t generation)
 {
+    REC_LOCK_BLOCK();
+    if (!collector.is_on)
+        return;
     PyThreadState *ts = PyThreadState_Get();
     struct rec_thread *thread = collecting_thread(ts);
     collector.thread = thread;
@@ -64,6 +67,7 @@ static void record_collection(uint32_t generation)
 /* Records the end, unless the begin was not recorded, or was before a pause. */
 static void record_collection_end(PyObject *info)
 {
+    REC_LOCK_BLOCK();
     PyThreadState *ts = PyThreadState_Get();
     struct rec_thread *thread = collector.thread ? collecting_thread(ts) : NULL;
     uint64_t found = pnr_collect_frame(collection_number(info, COLLECTED, PNR_COLLECTED_MAX),
@@ -89,16 +93,14 @@ static void report_unraisable(PyObject *callable)
 /* Calls what is in gc.callbacks, as the interpreter does. */
 static void call_programs_callbacks(PyObject *const *args)
 {
-    collector.is_calling = true;
-    for (Py_ssize_t i = 0; collector.programs && i < PyList_GET_SIZE(collector.programs); i++) {
-        PyObject *callable = Py_NewRef(PyList_GET_ITEM(collector.programs, i));
+    PyObject *callable;                 /* owned */
+    for (Py_ssize_t i = 0; collector.programs && (callable = cpython_list_item(collector.programs, i)); i++) {
         PyObject *result = PyObject_Vectorcall(callable, args, 2, NULL);
         if (!result)
             report_unraisable(callable);
         Py_XDECREF(result);
         Py_DECREF(callable);
     }
-    collector.is_calling = false;
 }
 
 /* The slice is what the collector itself takes: the program's callables are called before it, and after it. */
@@ -109,11 +111,13 @@ static PyObject *on_collection(PyObject *self, PyObject *const *args, size_t n, 
         Py_RETURN_NONE;
     bool is_begin = PyUnicode_CompareWithASCIIString(args[0], "start") == 0;
     uint32_t generation = is_begin ? (uint32_t)collection_number(args[1], GENERATION, UINT32_MAX) : 0;
+    collector.is_running = true;        /* one thread collects at a time */
     if (!is_begin)
         record_collection_end(args[1]);
     call_programs_callbacks(args);
-    if (is_begin && collector.is_on)
+    if (is_begin)
         record_collection(generation);
+    collector.is_running = false;
     Py_RETURN_NONE;
 }
 
@@ -167,6 +171,23 @@ static PyObject *find_callbacks(void)
     return callbacks;
 }
 
+/* Puts the hidden list into the interpreter's field. field: where gc.callbacks is, with the interpreter's reference. */
+static void hide_programs_list(void *field)
+{
+    collector.programs = *(PyObject **)field;
+    *(PyObject **)field = Py_NewRef(collector.hidden);
+}
+
+/* Puts gc.callbacks back, but not while the interpreter goes through the other list. */
+static void show_programs_list(void *field)
+{
+    if (collector.is_running)
+        return;
+    *(PyObject **)field = collector.programs;
+    collector.programs = NULL;
+    Py_DECREF(collector.hidden);        /* which has another one */
+}
+
 int rec_collector_begin(void)
 {
     if (collector.is_on)
@@ -179,9 +200,8 @@ int rec_collector_begin(void)
         if (!callbacks)
             return -1;
         if (field && *field == callbacks) {
-            collector.programs = *field;                /* with the interpreter's reference */
+            rec_lock_run_alone(hide_programs_list, field);
             Py_DECREF(callbacks);
-            *field = Py_NewRef(collector.hidden);
         } else if (PyList_Append(callbacks, collector.callback) == 0) {
             collector.visible = callbacks;
         } else {
@@ -213,10 +233,8 @@ void rec_collector_end(void)
     PyObject **field = cpython_gc_callbacks(PyInterpreterState_Main());
     if (collector.visible) {
         leave_visible_list();
-    } else if (field && *field == collector.hidden && !collector.is_calling) {
-        *field = collector.programs;    /* not while the interpreter goes through the other list */
-        collector.programs = NULL;
-        Py_DECREF(collector.hidden);
+    } else if (field && *field == collector.hidden) {
+        rec_lock_run_alone(show_programs_list, field);
     }
     PyErr_Restore(type, value, traceback);
 }

@@ -101,6 +101,58 @@ static inline PyObject *cpython_search(PyObject *dict, PyObject *key)
     return found;
 }
 
+/* Gets an item of a list, owned, or NULL, without exception, where the list has no more. */
+static inline PyObject *cpython_list_item(PyObject *list, Py_ssize_t i)
+{
+    if (i >= PyList_GET_SIZE(list))
+        return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *item = PyList_GetItemRef(list, i);
+    if (!item)
+        PyErr_Clear();
+    return item;
+#else
+    return Py_NewRef(PyList_GET_ITEM(list, i));
+#endif
+}
+
+/* Gets the next pair of a dict, owned, as PyDict_Next does. */
+static inline bool cpython_next_pair(PyObject *dict, Py_ssize_t *at, PyObject **key, PyObject **value)
+{
+    bool is_there;
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_BEGIN_CRITICAL_SECTION(dict);
+#endif
+    is_there = PyDict_Next(dict, at, key, value);
+    if (is_there) {
+        Py_INCREF(*key);
+        Py_INCREF(*value);
+    }
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_END_CRITICAL_SECTION();
+#endif
+    return is_there;
+}
+
+/* Gets the next member of a set or frozenset, owned, or NULL where there is none among the next entries of its table, at most
+ * max: from *at, which it moves. Unused entries have no key or the hash -1 (Include/cpython/setobject.h). An iterator would be
+ * an object that starts a garbage collection. */
+static inline PyObject *cpython_next_member(PyObject *object, Py_ssize_t *at, Py_ssize_t max)
+{
+    PySetObject *set = (PySetObject *)object;
+    PyObject *member = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_BEGIN_CRITICAL_SECTION(object);
+#endif
+    for (Py_ssize_t end = *at + max; !member && *at <= set->mask && *at < end; ++*at)
+        if (set->table[*at].key && set->table[*at].hash != -1)
+            member = Py_NewRef(set->table[*at].key);
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_END_CRITICAL_SECTION();
+#endif
+    return member;
+}
+
 /* The list of an interpreter's thread states. In a free-threaded build only in what rec_lock_run_alone calls, which has
  * that list locked already. */
 static inline PyThreadState *cpython_first_thread(PyInterpreterState *interp)

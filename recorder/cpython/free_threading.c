@@ -11,9 +11,7 @@ static const char why_greenlets[] = "the program uses greenlets, which cannot be
 bool rec_free_threading_allows(PyObject *key, PyObject *value)
 {
     static const struct { const char *key, *option; } refused[] = {
-        { "args", "args" }, { "args_repr", "args-repr" }, { "c_calls", "c-calls" }, { "clock", "clock" },
-        { "exceptions", "exceptions" }, { "gc", "gc" }, { "max_overhead", "max-overhead" }, { "results", "results" },
-        { "samples", "samples" }, { "task_names", "task-names" },
+        { "clock", "clock" }, { "max_overhead", "max-overhead" },
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if (PyUnicode_CompareWithASCIIString(key, refused[i].key) != 0)

@@ -45,6 +45,8 @@ void rec_lock_give(void)
         unlock_mutex();
 }
 
+bool rec_lock_is_taken(void) { return mine.n_taken; }
+
 uint32_t rec_lock_suspend(void)
 {
     uint32_t n_taken = mine.n_taken;

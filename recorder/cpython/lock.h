@@ -12,6 +12,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Calls func(arg) while no other thread of the interpreter runs, and none begins or ends. func must not call the
@@ -22,6 +23,7 @@ void rec_lock_run_alone(void (*func)(void *arg), void *arg);
 
 void rec_lock_take(void);
 void rec_lock_give(void);
+bool rec_lock_is_taken(void);           /* by this thread */
 
 /* Gives the lock up, however often this thread has taken it, until rec_lock_resume with what this returns. */
 uint32_t rec_lock_suspend(void);
@@ -51,6 +53,7 @@ static inline void rec_lock_end_block(const char *unused)
 
 static inline void rec_lock_take(void) { }
 static inline void rec_lock_give(void) { }
+static inline bool rec_lock_is_taken(void) { return true; }
 static inline uint32_t rec_lock_suspend(void) { return 0; }
 static inline void rec_lock_resume(uint32_t n_taken) { (void)n_taken; }
 static inline int rec_lock_watch_forks(void (*after)(void)) { return (void)after, 0; }

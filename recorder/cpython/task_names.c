@@ -58,11 +58,14 @@ static bool find_asyncio(void)
 {
     if (likely(task_names.get_name != NULL))
         return true;
-    PyObject *modules = PySys_GetObject("modules");                             /* borrowed, as the next */
-    PyObject *module = modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, "_asyncio") : NULL;
-    PyObject *type = module && PyModule_CheckExact(module) ? attribute_of(module, "Task") : NULL;
+    PyObject *modules = PySys_GetObject("modules"), *key = PyUnicode_InternFromString("_asyncio");     /* borrowed; owned */
+    PyObject *module = modules && PyDict_Check(modules) && key ? cpython_lookup(modules, key) : NULL;   /* owned */
+    PyObject *type = module && PyModule_CheckExact(module) ? attribute_of(module, "Task") : NULL;       /* owned */
+    Py_XDECREF(key);
     if (!type || !PyType_Check(type)) {
+        PyErr_Clear();
         Py_XDECREF(type);
+        Py_XDECREF(module);
         return false;
     }
     task_names.type = (PyTypeObject *)type;
@@ -71,6 +74,7 @@ static bool find_asyncio(void)
     task_names.current_tasks = attribute_of(module, "_current_tasks");
     task_names.get_coro = attribute_of(type, "get_coro");
     task_names.get_name = attribute_of(type, "get_name");
+    Py_DECREF(module);
     return task_names.get_name && task_names.get_coro;
 }
 
@@ -81,8 +85,7 @@ static PyObject *task_in_dict(PyObject *loop)
     PyObject *tasks = task_names.current_tasks;
     bool is_plain = Py_TYPE(loop)->tp_hash == PyBaseObject_Type.tp_hash &&
                     Py_TYPE(loop)->tp_richcompare == PyBaseObject_Type.tp_richcompare;
-    PyObject *task = tasks && PyDict_CheckExact(tasks) && is_plain ? PyDict_GetItemWithError(tasks, loop) : NULL;
-    return Py_XNewRef(task);
+    return tasks && PyDict_CheckExact(tasks) && is_plain ? cpython_item(tasks, loop) : NULL;
 }
 
 /* Returns the task that runs in this thread, owned, or NULL. */

@@ -143,6 +143,7 @@ static inline uint64_t rec_threads_tag_of_running(const PyCodeObject *code)
     uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
     if (likely(rec_tag_is_current(tag)))
         return tag;
+    REC_LOCK_BLOCK();
     PyThreadState *ts = PyThreadState_Get();
     cpython_frame *f = rec_threads_activate_if_pending(ts) ? cpython_running(ts) : NULL;
     return f && cpython_code(f) == code ? rec_functions_tag(f) : 0;

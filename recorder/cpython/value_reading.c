@@ -224,11 +224,13 @@ static PyObject *call_repr(struct rec_reading *reading, PyObject *object)
     PyThreadState *ts = PyThreadState_Get();
     if (!reading->began_ns)
         reading->began_ns = now_ns();
-    reading->has_called = true;
+    reading->has_run = true;
     rec_threads_step_aside(ts, true);
+    uint32_t n_taken = rec_lock_suspend();
     PyThreadState_EnterTracing(ts);
     PyObject *text = PyObject_Repr(object);
     PyThreadState_LeaveTracing(ts);
+    rec_lock_resume(n_taken);
     rec_threads_step_aside(ts, false);
     reading->ended_ns = now_ns();
     reading->calls_repr = reading->ended_ns - reading->began_ns < REC_REPR_MAX_NS;
@@ -281,13 +283,24 @@ static bool begin_member(struct rec_reading *reading, Py_ssize_t i, Py_ssize_t n
     return true;
 }
 
-/* The program's code may change a list, dict or set while a member's repr is called: each member is held, and the
- * container is looked at anew for each. */
+/* Releases what may have been the program's last reference meanwhile: that may run its code. */
+static void release(struct rec_reading *reading, PyObject *object)
+{
+    bool is_simple = PyLong_CheckExact(object) || PyUnicode_CheckExact(object) || PyFloat_CheckExact(object) ||
+                     PyBytes_CheckExact(object);
+    uint32_t n_taken = is_simple ? 0 : rec_lock_suspend();
+    Py_DECREF(object);
+    if (!is_simple)
+        rec_lock_resume(n_taken);
+    reading->has_run |= !is_simple && n_taken;
+}
+
+/* The program's code may change a list, dict or set while a member's repr is called, as may another thread where there is no
+ * GIL: each member is held, and the container is looked at anew for each. member: owned; is released. */
 static void add_member(struct rec_reading *reading, PyObject *member, int depth)
 {
-    Py_INCREF(member);
     add_object(reading, member, depth + 1);
-    Py_DECREF(member);
+    release(reading, member);
 }
 
 /* Returns whether values under this key are to be redacted. No code of a class derived from str or bytes is called. */
@@ -304,9 +317,21 @@ static bool is_redacted_key(PyObject *key)
     return is_redacted;
 }
 
+/* Owned, or NULL. */
 static PyObject *sequence_item(PyObject *object, Py_ssize_t i)
 {
-    return PyList_CheckExact(object) ? PyList_GET_ITEM(object, i) : PyTuple_GET_ITEM(object, i);
+    if (PyList_CheckExact(object))
+        return cpython_list_item(object, i);
+    return i < PyTuple_GET_SIZE(object) ? Py_NewRef(PyTuple_GET_ITEM(object, i)) : NULL;
+}
+
+static bool begins_with_redacted_key(struct rec_reading *reading, PyObject *object)
+{
+    PyObject *key = sequence_item(object, 0);   /* owned */
+    bool is_redacted = key && is_redacted_key(key);
+    if (key)
+        release(reading, key);
+    return is_redacted;
 }
 
 /* Two members may be a key and its value, such as a header of HTTP. */
@@ -314,60 +339,63 @@ static void add_sequence(struct rec_reading *reading, PyObject *object, int dept
 {
     bool is_list = PyList_CheckExact(object);
     Py_ssize_t n = Py_SIZE(object);
-    bool is_redacted = n == 2 && is_redacted_key(sequence_item(object, 0));
+    bool is_redacted = n == 2 && begins_with_redacted_key(reading, object);
     add_word(reading, is_list ? "[" : "(");
     for (Py_ssize_t i = 0; i < Py_SIZE(object) && begin_member(reading, i, Py_SIZE(object)); i++) {
-        if (is_redacted && i > 0)
-            add_word(reading, PNR_REDACTED);
+        PyObject *member = is_redacted && i > 0 ? NULL : sequence_item(object, i);
+        if (member)
+            add_member(reading, member, depth);
         else
-            add_member(reading, sequence_item(object, i), depth);
+            add_word(reading, is_redacted ? PNR_REDACTED : "");
     }
     add_word(reading, is_list ? "]" : n == 1 ? ",)" : ")");
 }
 
-/* The value under a key that is to be redacted is not looked at. */
+/* The value under a key that is to be redacted is not looked at. Both are owned; they are released. */
 static void add_pair(struct rec_reading *reading, PyObject *key, PyObject *value, int depth)
 {
     bool is_redacted = is_redacted_key(key);
-    Py_INCREF(value);
     add_member(reading, key, depth);
     add_word(reading, ": ");
-    if (is_redacted)
+    if (is_redacted) {
         add_word(reading, PNR_REDACTED);
-    else
-        add_object(reading, value, depth + 1);
-    Py_DECREF(value);
+        release(reading, value);
+    } else {
+        add_member(reading, value, depth);
+    }
 }
 
 static void add_dict(struct rec_reading *reading, PyObject *object, int depth)
 {
-    PyObject *key, *value;              /* borrowed */
+    PyObject *key, *value;              /* owned */
     Py_ssize_t at = 0, i = 0;
     add_word(reading, "{");
-    while (PyDict_GET_SIZE(object) && PyDict_Next(object, &at, &key, &value) && begin_member(reading, i++, PyDict_GET_SIZE(object)))
+    while (PyDict_GET_SIZE(object) && cpython_next_pair(object, &at, &key, &value)) {
+        if (!begin_member(reading, i++, PyDict_GET_SIZE(object))) {
+            release(reading, key);
+            release(reading, value);
+            break;
+        }
         add_pair(reading, key, value, depth);
+    }
     add_word(reading, "}");
 }
 
-/* Reads the table of a set, whose unused entries have no key or the hash -1 (Include/cpython/setobject.h): an iterator
- * would be an object that starts a garbage collection. A set that was large keeps its table: no more than so many unused
- * entries are passed. */
+/* A set that was large keeps its table: no more than so many unused entries are passed. */
 static void add_set(struct rec_reading *reading, PyObject *object, int depth)
 {
     const PySetObject *set = (PySetObject *)object;
     bool is_frozen = PyFrozenSet_CheckExact(object), is_empty = !set->used;
-    Py_ssize_t n = 0, n_unused = 0;
+    Py_ssize_t n = 0, at = 0;
     add_word(reading, is_frozen && is_empty ? "frozenset()" : is_frozen ? "frozenset({" : is_empty ? "set()" : "{");
-    for (Py_ssize_t i = 0; i <= set->mask && n < set->used; i++) {
-        if (!set->table[i].key || set->table[i].hash == -1) {
-            if (++n_unused <= MAX_UNUSED)
-                continue;
-            add_left_out(reading, n, set->used - n);
+    while (n < set->used && begin_member(reading, n, set->used)) {
+        PyObject *member = cpython_next_member(object, &at, MAX_UNUSED);
+        if (!member) {
+            add_left_out(reading, 0, set->used - n);
             break;
         }
-        if (!begin_member(reading, n++, set->used))
-            break;
-        add_member(reading, set->table[i].key, depth);
+        add_member(reading, member, depth);
+        n++;
     }
     if (!is_empty)
         add_word(reading, is_frozen ? "})" : "}");
@@ -472,5 +500,5 @@ void rec_reading_read(struct rec_reading *reading, PyObject *object, struct pnr_
         return;
     Py_INCREF(object);
     read_other(reading, object, value);
-    Py_DECREF(object);
+    release(reading, object);
 }

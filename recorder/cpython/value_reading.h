@@ -18,7 +18,7 @@
 
 struct rec_reading {
     bool calls_repr;                    /* cleared when they have taken too long */
-    bool has_called;                    /* code of the program has run */
+    bool has_run;                       /* code of the program may have run */
     uint32_t n_failed;                  /* reprs that raised, or came too late */
     uint64_t began_ns, ended_ns;        /* when the first one was called, and the last one ended; 0: none was */
     uint32_t size;                      /* of the text that is being made */
@@ -29,7 +29,7 @@ struct rec_reading {
 static inline void rec_reading_begin(struct rec_reading *reading, bool calls_repr)
 {
     reading->calls_repr = calls_repr;
-    reading->has_called = false;
+    reading->has_run = false;
     reading->n_failed = 0;
     reading->began_ns = 0;              /* the rest is set with each value */
 }

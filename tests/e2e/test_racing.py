@@ -2,6 +2,7 @@
 itself. Skipped where there is a GIL. The other tests of this folder run under such a build, too."""
 
 import collections
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,68 @@ RACE = """
 
     race()
     print(sys._is_gil_enabled())
+    """
+
+# Eight threads that call functions of C, which none has called before, and another one; raise and handle exceptions; pass what all
+# of them change; collect garbage; and run tasks in loops of their own.
+OPTIONS = """
+    import asyncio, gc, math, threading
+
+    N = 300
+    NEW = [getattr(math, name) for name in ("sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "exp", "log", "fabs", "ceil")]
+    shared_list, shared_dict, shared_set = [[0]], {"a": [1]}, {1}
+    collected = []
+
+    class Own(Exception):
+        pass
+
+    def touch(one, many, few):
+        return one
+
+    def fail(i):
+        raise Own(i)
+
+    def change(i):
+        shared_list.append([i])
+        if i % 10 == 9:
+            del shared_list[:]
+        shared_dict[str(i % 30)] = [i]
+        shared_dict.pop(str((i + 15) % 30), None)
+        shared_set.add(i)
+        shared_set.discard(i - 5)
+
+    async def step(i):
+        await asyncio.sleep(0)
+        return i
+
+    async def tasks(number):
+        await asyncio.gather(*(asyncio.create_task(step(i), name=f"task {number}.{i}") for i in range(10)))
+
+    def work(barrier, number):
+        barrier.wait()
+        for function in NEW:
+            function(0.5)
+        for i in range(N):
+            math.gcd(i, 6)
+            change(i)
+            touch(shared_list, shared_dict, shared_set)
+            try:
+                fail(i)
+            except Own:
+                pass
+            if i % 50 == 0:
+                gc.collect()
+        asyncio.run(tasks(number))
+
+    gc.callbacks.append(lambda phase, info: collected.append(phase) if phase == "stop" else None)
+    barrier = threading.Barrier(8)
+    threads = [threading.Thread(target=work, args=(barrier, number), name=f"racer {number}") for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gc.callbacks.clear()
+    print(len(collected))
     """
 
 # Six threads that work until they are stopped, one that makes threads, and what is done meanwhile.
@@ -222,6 +285,32 @@ class Racing(e2e.EndToEnd):
             self.assertTrue(all("exception" in one.flags for one in failed))
             self.assertFalse([one for one in slices if one.flags - {"exception"}])
 
+    def test_options(self):
+        """What is recorded with calls is so of each thread, once; values are read of objects that others change."""
+        finished, trace = self.record(OPTIONS, env=self.GIL, options=(
+            "-q", "--c-calls", "--exceptions", "--gc", "--task-names", "--args", "__main__.*", "--results", "__main__.*"))
+        self.assertEqual(finished.err, "")
+        self.assertWhole("run.pnr")
+        racers = [thread for thread, name in trace.threads.items() if name.startswith("racer ")]
+        self.assertEqual(len(racers), 8)
+        expected = {"math.gcd": 300, "math.sqrt": 1, "math.ceil": 1, "math.fabs": 1, "__main__.touch": 300, "__main__.fail": 300,
+                    "__main__.change": 300, "__main__.step": 20}
+        for racer in racers:
+            found = collections.Counter(one.function.name for one in trace.slices if one.thread == racer)
+            self.assertSame(expected, {name: found[name] for name in expected}, trace.threads[racer])
+        instants = collections.Counter(trace.instants)
+        self.assertEqual((instants["[raised Own]"], instants["[handled Own]"]), (8 * 300, 8 * 300))
+        n_collections = sum(one.function.name == "[garbage collection]" for one in trace.slices)
+        self.assertIn(n_collections - int(finished.out), range(20))         # some before the program begins to count, and after
+        with_tasks = e2e.Trace(e2e.convert(self.path("run.pnr"), "--tasks"))
+        names = {one.name.partition(":")[0] for one in with_tasks.tasks}
+        self.assertLessEqual({f"task {number}.{i}" for number in range(8) for i in range(10)}, names)
+        with open(self.path("run.trace"), encoding="utf-8") as file:
+            touched = [event["args"] for event in json.load(file)["traceEvents"] if event["name"] == "__main__.touch"]
+        for args in touched:
+            for key, begin in ("one", "["), ("many", "{"), ("few", ("{", "set(")), ("return", "["):
+                self.assertTrue(args[key].startswith(begin), args)
+
     def test_generators_are_handed_on(self):
         _, trace = self.record(HANDED_ON, env=self.GIL)
         self.assertWhole("run.pnr")
@@ -274,13 +363,16 @@ class Racing(e2e.EndToEnd):
         finished = e2e.plain(["-c", "import sys, panopticon_rec; print(panopticon_rec.UNUSABLE, sys._is_gil_enabled())"],
                              env=self.GIL)
         self.assertEqual(finished, (0, "None False\n", ""))
+        self.record("pass", env=self.GIL)
+        finished = e2e.plain(["-c", "import sys, panopticon_rec\n"
+                              "print(panopticon_rec.open('run.pnr').slices().__arrow_c_stream__(), sys._is_gil_enabled())"],
+                             cwd=self.directory, env=self.GIL)
+        self.assertRegex(finished.out, r"arrow_array_stream.* False\n\Z")
 
     def test_refused(self):
         """What is not right yet is refused in one line, and the program does not run."""
         app = self.write("app.py", "print('ran')")
-        for option, *words in (["args", "x"], ["args-repr", "x"], ["c-calls"], ["exceptions"], ["gc"],
-                               ["max-overhead", "3%"], ["results", "x"], ["samples", "1ms"], ["task-names"],
-                               ["clock", "sparse"]):
+        for option, *words in ["max-overhead", "3%"], ["clock", "sparse"]:
             finished = e2e.recorded(self.path("run.pnr"), [app], options=[f"--{option}", *words], env=self.GIL)
             self.assertEqual((finished.status, finished.out), (2, ""), option)
             self.assertRegex(finished.err, rf"\Apanopticon: --{option} is not supported yet in a free-threaded "
