@@ -18,6 +18,7 @@
 #define MAX_DEPTH 4096                  /* frames of a thread that are timed; deeper ones are only counted */
 #define MAX_STREAMS 4096                /* threads whose stacks are carried from block to block */
 #define MAX_SEARCH 64                   /* frames that may have been left without an exit */
+#define READ_RECORDS 2048             /* of a block that are read at least, if it has so many: others are counted */
 #define YIELD_RECORDS 2048            /* are read in 0.1 ms: then others that wait for the processor have it first */
 #define WINDOWS 64                      /* whose records are recognized; a block seldom reaches back further */
 
@@ -36,7 +37,7 @@ struct stream_stack {
     uint32_t n_events;
     uint32_t track;
     uint32_t next_sequence;             /* of the next block, if none is missing */
-    uint32_t unused;
+    bool is_behind;                     /* the last block was not read to its end */
     struct rec_interval interval;       /* for cost_learning.h */
 };
 
@@ -69,6 +70,7 @@ struct block_reading {
     uint32_t window;                    /* the window whose begin or end the boundary is */
     float window_weight;                /* of the window that the records are in; 0: they are in none */
     uint32_t in_window;                 /* the window that the records are in, from 1; 0: they are in none */
+    uint32_t n_each;                    /* for how many of the block's events each that is read stands */
     double event_ns;
 };
 
@@ -101,7 +103,7 @@ static struct rec_function_calls *count_event(uint32_t function, bool is_c_call,
     if (reading->window_weight > 0)
         *(is_c_call ? &calls->window_c_events : &calls->window_events) += reading->window_weight;
     else
-        *(is_c_call ? &calls->c_events : &calls->events) += (float)statistics.weight;
+        *(is_c_call ? &calls->c_events : &calls->events) += (float)(statistics.weight * reading->n_each);
     return calls;
 }
 
@@ -381,13 +383,13 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
         if (stream->depth) {
             struct rec_function_calls *calls = count_event(stream->frames[stream->depth - 1].function, true, reading);
             if (calls && of.effect == PNR_EFFECT_ENTER)
-                calls->n_c_calls++;
+                calls->n_c_calls += reading->n_each;
             learn_cost(stream, r, calls, true, ticks, reading);
         }
     } else if (of.effect == PNR_EFFECT_ENTER && of.subject == PNR_SUBJECT_PYTHON) {
         struct rec_function_calls *calls = count_event(function, false, reading);
         if (calls)
-            calls->n_calls++;
+            calls->n_calls += reading->n_each;
         enter_frame(stream, function, ticks);
         learn_cost(stream, r, calls, false, ticks, reading);
     } else if (of.effect == PNR_EFFECT_LEAVE && of.subject == PNR_SUBJECT_PYTHON) {
@@ -408,29 +410,55 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
     return 0;
 }
 
+/* True when records of the block are in a window that is known. */
+static bool reaches_into_window(uint64_t begin, uint64_t end)
+{
+    uint32_t first = statistics.n_windows > WINDOWS ? statistics.n_windows - WINDOWS : 0;
+    for (uint32_t window = first; window < statistics.n_windows; window++)
+        if (statistics.windows[window % WINDOWS].begin <= end && statistics.windows[window % WINDOWS].end > begin)
+            return true;
+    return false;
+}
+
+static uint32_t count_events(const struct pnr_record *records, uint32_t n)
+{
+    uint32_t n_events = 0;
+    for (uint32_t i = 0; i < n; i++)
+        n_events += pnr_record_kind(records[i]) != PNR_OPEN;
+    return n_events;
+}
+
 uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n,
                              double event_ns)
 {
-    struct block_reading reading = { .begin = header->begin.ticks, .before = header->begin.ticks, .event_ns = event_ns,
+    struct block_reading reading = { .begin = header->begin.ticks, .before = header->begin.ticks, .n_each = 1,
+                                     .event_ns = event_ns,
                                      .is_sparse = header->flags & PNR_BLOCK_SPARSE,
                                      .window = statistics.n_windows > WINDOWS ? statistics.n_windows - WINDOWS : 0 };
     struct stream_stack *stream = find_stream(header->thread);
     if (!stream)
         return 0;
-    bool is_kept = header->sequence == stream->next_sequence && header->track == stream->track &&
+    bool is_kept = !stream->is_behind && header->sequence == stream->next_sequence && header->track == stream->track &&
                    !(header->flags & (PNR_BLOCK_RESYNC | PNR_BLOCK_PAUSED));
     uint32_t n_before = stream->n_events;
     if (!is_kept)
         rec_cost_learning_break(&stream->interval);
     list_stack(stream, records, header->n_open, is_kept, header->flags & PNR_BLOCK_DEEPER);
     stream->track = header->track;
-    for (uint32_t i = header->n_open; i < n; i++) {
+    uint32_t i = header->n_open, n_parts = (n - i) / READ_RECORDS;
+    if (n_parts > 1 &&
+        !reaches_into_window(header->begin.ticks, header->begin.ticks + pnr_record_ticks(records[n - 1])))
+        reading.n_each = n_parts;
+    uint32_t end = i + (n - i) / reading.n_each;
+    while (i < end) {
         uint32_t n_open = read_event(stream, records, i, n, &reading);
         reading.before = reading.begin + pnr_record_ticks(records[i]);
-        i += n_open;
+        i += 1 + n_open;
         if (i % YIELD_RECORDS == 0)
             sched_yield();
     }
+    stream->is_behind = i < n;
+    stream->n_events += i < n ? count_events(records + i, n - i) : 0;
     stream->next_sequence = header->sequence + 1;
     uint32_t n_events = stream->n_events - n_before;
     if (header->flags & PNR_BLOCK_LAST)

@@ -40,8 +40,8 @@ void rec_statistics_stop(void);
 /* Lets what was recorded so far count less. cpu_ns: CPU time since the last call. */
 void rec_statistics_advance(uint64_t cpu_ns);
 
-/* Adds the records of a block. event_ns: what one event costs, which is not counted as time of the calls around it.
- * Returns how many events there were. */
+/* Adds the records of a block: all of them where they are in a window; else the first ones, which stand for the others.
+ * event_ns: what one event costs, which is not counted as time of the calls around it. Returns how many events there were. */
 uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n,
                              double event_ns);
 
