@@ -93,6 +93,10 @@ void rec_budget_tick(void);
 /* Takes the next order that waits. Returns false when there is none. */
 bool rec_budget_take(struct rec_order *order);
 
+/* After rec_budget_take has returned false: true when the drain's thread is to be woken. Orders were taken since the last time,
+ * or it sleeps while a program that waits has a request to follow. */
+bool rec_budget_is_awaited(void);
+
 /* Puts an order back that cannot be carried out now: it comes again with a later request. */
 void rec_budget_defer(struct rec_order order);
 

@@ -50,6 +50,8 @@ static struct {
     struct rec_late_looks late;
     uint64_t written_unseen_ns;         /* of them, what the capture says */
     bool is_requested;
+    bool is_asleep;                     /* the deciding side, until it is woken */
+    bool has_taken;                     /* orders */
     uint64_t look_ns;                   /* when a look was last requested, of CLOCK_MONOTONIC */
     uint64_t requested_ns;              /* CPU times */
     uint64_t cost_taken_ns;
@@ -109,6 +111,7 @@ uint64_t rec_exchange_request_if_due(uint64_t now, bool has_muted, bool has_run)
         exchange.look_ns = moment;
     }
     bool looks = has_muted && (has_run || !exchange.is_requested);
+    exchange.is_asleep = !looks;
     pthread_mutex_unlock(&exchange.lock);
     if (is_due)
         exchange.request();
@@ -137,6 +140,7 @@ bool rec_budget_take(struct rec_order *order)
     bool has_order = exchange.next_waiting < exchange.n_waiting;
     if (has_order) {
         *order = exchange.waiting[exchange.next_waiting++];
+        exchange.has_taken = true;
         if (is_of_window(*order))
             exchange.taken = spent_now();
     } else {
@@ -145,6 +149,15 @@ bool rec_budget_take(struct rec_order *order)
     }
     pthread_mutex_unlock(&exchange.lock);
     return has_order;
+}
+
+bool rec_budget_is_awaited(void)
+{
+    pthread_mutex_lock(&exchange.lock);
+    bool is_awaited = exchange.has_taken || exchange.is_asleep;
+    exchange.has_taken = false;
+    pthread_mutex_unlock(&exchange.lock);
+    return is_awaited;
 }
 
 void rec_budget_defer(struct rec_order order)

@@ -233,7 +233,8 @@ static void follow_request(uint64_t requested)
     rec_budget_add_cost(rec_cpu_clock_thread() - cpu_ns);      /* ticks would count other threads' turns */
     if (rec_budget_is_cost_due())
         rec_session_write_cost(rec_clock_ticks());
-    rec_worker_post();                  /* it sleeps while a program that waits has a request to follow */
+    if (rec_budget_is_awaited())
+        rec_worker_post();
 }
 
 /* Called by the interpreter between two instructions, in any thread. */

@@ -47,6 +47,7 @@ static struct {
     uint64_t request_at, tick_at, look_at;
     bool is_muted[FUNCTIONS], is_c_muted[FUNCTIONS], is_in_window;
     bool loses_orders;
+    uint64_t n_quiet;                   /* answers for which the drain is not woken */
     uint64_t n_mutes[FUNCTIONS], n_admits[FUNCTIONS], n_windows;
     uint64_t n_calls[FUNCTIONS], n_recorded[FUNCTIONS];
     double cost[MAX_MS];                /* ns in each millisecond */
@@ -213,10 +214,14 @@ static void answer_request(void)
     sim.request_at = 0;
     spend(LOOK_NS);
     rec_budget_add_cost(LOOK_NS);
-    while (rec_budget_take(&order))
+    bool has_order = false;
+    for (; rec_budget_take(&order); has_order = true)
         carry_out(order);
     if (rec_budget_is_cost_due())
         rec_budget_take_cost(&cpu_ns, &cost_ns);
+    bool is_awaited = rec_budget_is_awaited();
+    cr_expect(is_awaited || !has_order);
+    sim.n_quiet += !is_awaited;
 }
 
 /* What the recorder does meanwhile. */
@@ -482,6 +487,21 @@ Test(budget, bears_short_phases)
         expect_within(share);
         end_of_program();
     }
+}
+
+/* Of a program that runs the drain is woken for answers to orders alone: it looks again by itself. One that waits wakes it. */
+Test(budget, wakes_the_drain_only_when_it_waits)
+{
+    begin_with_share(0.03);
+    run_phase(20, 2 * SECOND);
+    cr_expect(sim.is_muted[20]);
+    cr_expect_gt(sim.n_quiet, 50);
+    uint64_t n_quiet = sim.n_quiet;
+    for (int i = 0; i < 101; i++)       /* ticks without CPU time */
+        rec_budget_tick();
+    work(20 * US);
+    cr_expect_eq(sim.n_quiet, n_quiet);
+    end_of_program();
 }
 
 /* All is recorded from the first call on when the program wakes. */
