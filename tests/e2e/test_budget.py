@@ -1039,7 +1039,7 @@ class Estimates(BudgetCase):
 
     def test_against_a_full_recording(self):
         """Real code: the calls of muted functions that have at least a hundredth of the time."""
-        text = hot_programs.text_of("the standard library", 40)
+        text = hot_programs.text_of("the standard library", 120)
         full = self.full(text)
         self.record_as_plain(text, "--max-overhead", "3%")
         _, (one,) = self.examine(self.path("run.pnr"), is_read=False)
