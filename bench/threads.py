@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What an event costs in a thread when other threads run at the same time, in a free-threaded build of CPython: nanoseconds of
-the thread's CPU time for each call or return, with one thread and with as many as there are processors.
+"""What an event costs in a thread when other threads run at the same time, in a free-threaded build of CPython: in
+nanoseconds of the thread's CPU time. A call is two events.
 
     PYTHONPATH=build/release PYTHON bench/threads.py
 
-Measures the recorder, its C calls, and VizTracer if that is installed for PYTHON; each round runs all, one after the other,
-and every other round in reverse. The time without a tracer is subtracted. Prints medians in Markdown; without threads that
-run at the same time there is nothing to see.
+Measures the recorder with and without C calls, and VizTracer if that is installed for PYTHON. Each has one thread, and then
+as many as there are processors. A round runs all, one after the other, and every other round in reverse. The time without
+a tracer is subtracted. Prints medians in Markdown.
 """
 
 import importlib.util

@@ -420,7 +420,7 @@ static bool reaches_into_window(uint64_t begin, uint64_t end)
     return false;
 }
 
-static uint32_t count_events(const struct pnr_record *records, uint32_t n)
+static uint32_t count_unread(const struct pnr_record *records, uint32_t n)
 {
     uint32_t n_events = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -458,7 +458,7 @@ uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct
             sched_yield();
     }
     stream->is_behind = i < n;
-    stream->n_events += i < n ? count_events(records + i, n - i) : 0;
+    stream->n_events += i < n ? count_unread(records + i, n - i) : 0;
     stream->next_sequence = header->sequence + 1;
     uint32_t n_events = stream->n_events - n_before;
     if (header->flags & PNR_BLOCK_LAST)

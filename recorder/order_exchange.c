@@ -51,7 +51,7 @@ static struct {
     uint64_t written_unseen_ns;         /* of them, what the capture says */
     bool is_requested;
     bool is_asleep;                     /* the deciding side, until it is woken */
-    bool has_taken;                     /* orders */
+    bool is_answering;                  /* orders have been taken since it was last woken */
     uint64_t look_ns;                   /* when a look was last requested, of CLOCK_MONOTONIC */
     uint64_t requested_ns;              /* CPU times */
     uint64_t cost_taken_ns;
@@ -140,7 +140,7 @@ bool rec_budget_take(struct rec_order *order)
     bool has_order = exchange.next_waiting < exchange.n_waiting;
     if (has_order) {
         *order = exchange.waiting[exchange.next_waiting++];
-        exchange.has_taken = true;
+        exchange.is_answering = true;
         if (is_of_window(*order))
             exchange.taken = spent_now();
     } else {
@@ -154,8 +154,8 @@ bool rec_budget_take(struct rec_order *order)
 bool rec_budget_is_awaited(void)
 {
     pthread_mutex_lock(&exchange.lock);
-    bool is_awaited = exchange.has_taken || exchange.is_asleep;
-    exchange.has_taken = false;
+    bool is_awaited = exchange.is_answering || exchange.is_asleep;
+    exchange.is_answering = false;
     pthread_mutex_unlock(&exchange.lock);
     return is_awaited;
 }
