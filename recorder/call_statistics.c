@@ -443,6 +443,8 @@ uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct
     uint32_t n_before = stream->n_events;
     if (!is_kept)
         rec_cost_learning_break(&stream->interval);
+    if (stream->is_behind)
+        stream->depth = stream->n_deeper = 0;
     list_stack(stream, records, header->n_open, is_kept, header->flags & PNR_BLOCK_DEEPER);
     stream->track = header->track;
     uint32_t i = header->n_open, n_parts = (n - i) / READ_RECORDS;

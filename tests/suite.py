@@ -181,7 +181,8 @@ class Parallel:
                 self.running[job.pid] = job
             while self.running:
                 self.wait(result)
-            if not result.shouldStop and self.n_jobs > 1 and len(self.groups) > 1 and len(self.failed) <= MAX_AGAIN:
+            if not result.shouldStop and self.n_jobs > 1 and len(self.groups) > 1 and \
+                    sum(len(failed) for _, failed in self.failed) <= MAX_AGAIN:
                 self.run_again(result)
         except KeyboardInterrupt:
             self.is_interrupted = True

@@ -51,10 +51,17 @@ static _Thread_local struct c_function *known_functions;        /* owned by the 
 static pthread_key_t known_key;
 static bool has_known_key;
 
+/* Code of the program may still run in the thread after this. */
+static void free_known(void *table)
+{
+    free(table);
+    known_functions = NULL;
+}
+
 /* Returns 0, or -1 with an exception set. */
 static int prepare_known(void)
 {
-    if (!has_known_key && pthread_key_create(&known_key, free) != 0) {
+    if (!has_known_key && pthread_key_create(&known_key, free_known) != 0) {
         PyErr_NoMemory();
         return -1;
     }
@@ -301,7 +308,7 @@ static void append_call(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 /* Ends calls that still come although nothing is recorded: after a failure, which came in the midst of an event. */
 static __attribute__((noinline, cold)) void end_late(void)
 {
-    if (!cpython_is_finalizing() && !rec_state_is(REC_WAITING))
+    if (!cpython_is_finalizing() && !rec_state_is(REC_WAITING | REC_STARTING))
         rec_c_calls_leave(REC_LEAVE_OFF);
 }
 
@@ -336,11 +343,14 @@ static uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offs
 
 #endif
 
+#define SOON_TICKS (UINT64_C(1) << 32)  /* a second or more: by then what is appended now has been */
+
 /* True where a record of the present can be appended by this thread alone. */
 static bool has_space(const PyThreadState *ts)
 {
     const struct rec_thread *thread = rec_current;
-    return thread->owner == ts && rec_buffer_has_capacity(&thread->buffer, rec_clock_ticks() - thread->buffer.base);
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    return thread->owner == ts && !rec_greenlets.are_used && rec_buffer_has_capacity(&thread->buffer, ticks + SOON_TICKS);
 }
 
 /* Returns false where it takes the recording lock, and this thread does not have it. */
@@ -370,6 +380,8 @@ static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
     if (likely(append_c_event(args, kind)))
         return rec_tool_nothing();
     REC_LOCK_BLOCK();
+    if (rec_current->buffer.chunk < 0)  /* events may have been missed: the next one of a frame finds out */
+        rec_threads_forget_current();
     append_c_event(args, kind);
     return rec_tool_nothing();
 }

@@ -196,7 +196,9 @@ int rec_collector_begin(void)
     if (!make_callback())
         return -1;
     if (!(field && *field == collector.hidden)) {       /* an end amid a collection has left it there */
+        uint32_t n_taken = rec_lock_suspend();          /* an import may run code of the program */
         PyObject *callbacks = find_callbacks();
+        rec_lock_resume(n_taken);
         if (!callbacks)
             return -1;
         if (field && *field == callbacks) {

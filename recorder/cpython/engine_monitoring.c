@@ -36,8 +36,8 @@ static bool open_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t f
 static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_frame *from)
 {
     if (!rec_threads_activate_if_pending(ts)) {
-        if (!rec_state_is(REC_RECORDING | REC_WAITING) && !cpython_is_finalizing())
-            rec_codes_end();            /* a failure */
+        if (!rec_state_is(REC_RECORDING | REC_WAITING | REC_STARTING) && !cpython_is_finalizing())
+            rec_codes_end();            /* a failure; not an event from before a start */
         return NULL;
     }
     if (rec_session_is_closed()) {

@@ -90,7 +90,7 @@ static bool is_recorded_code(const PyCodeObject *code)
 /* Adds an instant with the exception's arguments, as far as they are plain values, by their position. */
 static void add_raised(PyObject *exception)
 {
-    PyObject *args = PyException_GetArgs(exception);    /* owned */
+    PyObject *args = Py_XNewRef(((PyBaseExceptionObject *)exception)->args);    /* owned */
     PyObject *const *keys = argument_keys();
     PyObject *name = keys ? name_instant("raised", Py_TYPE(exception)) : NULL;
     Py_ssize_t n = count_arguments(args);

@@ -313,19 +313,23 @@ void rec_tool_resume(void)
         set_events_quietly(seat, seat->watched);
 }
 
+/* The numbers are not the recorder's any more before audit hooks run: what begins meanwhile takes others. */
 void rec_tool_end(void)
 {
     PyObject *type, *value, *traceback;
+    struct seat ending[REC_TOOL_SEATS];
     PyErr_Fetch(&type, &value, &traceback);
     rec_tool_pause();
-    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++) {
+    memcpy(ending, tool.seats, sizeof ending);
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++)
+        seat->number = -1;
+    for (struct seat *seat = ending; seat < ending + REC_TOOL_SEATS; seat++) {
         if (seat->number < 0)
             continue;
         bool is = is_number_ours(seat);
         remove_callbacks(seat);
         if (is && call_monitoring("free_tool_id", Py_BuildValue("(l)", seat->number)) != 0)
             PyErr_Clear();
-        seat->number = -1;
     }
     PyErr_Restore(type, value, traceback);
 }

@@ -230,14 +230,14 @@ static PyObject *call_repr(struct rec_reading *reading, PyObject *object)
     PyThreadState_EnterTracing(ts);
     PyObject *text = PyObject_Repr(object);
     PyThreadState_LeaveTracing(ts);
-    rec_lock_resume(n_taken);
-    rec_threads_step_aside(ts, false);
-    reading->ended_ns = now_ns();
-    reading->calls_repr = reading->ended_ns - reading->began_ns < REC_REPR_MAX_NS;
     if (!text) {
         reading->n_failed++;
         swallow_exception();
     }
+    rec_lock_resume(n_taken);
+    rec_threads_step_aside(ts, false);
+    reading->ended_ns = now_ns();
+    reading->calls_repr = reading->ended_ns - reading->began_ns < REC_REPR_MAX_NS;
     return text;
 }
 

@@ -116,7 +116,8 @@ OPTIONS = """
     print(len(collected))
     """
 
-# Six threads that work until they are stopped, one that makes threads, and what is done meanwhile.
+# Six threads that work until they are stopped, one that makes threads, two that call nothing but functions of C, and what is
+# done meanwhile.
 MEANWHILE = """
     import os, threading, time
     import panopticon_rec
@@ -141,12 +142,20 @@ MEANWHILE = """
             thread.start()
             thread.join()
 
-    threads = [threading.Thread(target=one) for one in [work] * 6 + [make_threads]]
+    def wait():
+        while not stopping:
+            time.sleep(0.001)
+
+    def count():
+        while not stopping:
+            abs(-1)
+
+    threads = [threading.Thread(target=one) for one in [work] * 6 + [make_threads, wait, count]]
     for thread in threads:
         thread.start()
     try:
         for i in range(3):
-            recorder = panopticon_rec.Recorder(f"run{i}.pnr")
+            recorder = panopticon_rec.Recorder(f"run{i}.pnr", c_calls=i > 0)
             recorder.start()
             time.sleep(0.02)
             panopticon_rec.pause()
@@ -154,7 +163,7 @@ MEANWHILE = """
             panopticon_rec.mark("between", number=i)
             panopticon_rec.snapshot(f"snapshot{i}.pnr")
             time.sleep(0.02)
-            inner = panopticon_rec.Recorder(f"inner{i}.pnr")
+            inner = panopticon_rec.Recorder(f"inner{i}.pnr", c_calls=i > 1)
             inner.start()
             time.sleep(0.02)
             inner.stop()
