@@ -410,16 +410,6 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
     return 0;
 }
 
-/* True when records of the block are in a window that is known. */
-static bool reaches_into_window(uint64_t begin, uint64_t end)
-{
-    uint32_t first = statistics.n_windows > WINDOWS ? statistics.n_windows - WINDOWS : 0;
-    for (uint32_t window = first; window < statistics.n_windows; window++)
-        if (statistics.windows[window % WINDOWS].begin <= end && statistics.windows[window % WINDOWS].end > begin)
-            return true;
-    return false;
-}
-
 static uint32_t count_unread(const struct pnr_record *records, uint32_t n)
 {
     uint32_t n_events = 0;
@@ -448,8 +438,8 @@ uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct
     list_stack(stream, records, header->n_open, is_kept, header->flags & PNR_BLOCK_DEEPER);
     stream->track = header->track;
     uint32_t i = header->n_open, n_parts = (n - i) / READ_RECORDS;
-    if (n_parts > 1 &&
-        !reaches_into_window(header->begin.ticks, header->begin.ticks + pnr_record_ticks(records[n - 1])))
+    cross_boundary(&reading, reading.begin);
+    if (n_parts > 1 && !reading.in_window && reading.boundary > reading.begin + pnr_record_ticks(records[n - 1]))
         reading.n_each = n_parts;
     uint32_t end = i + (n - i) / reading.n_each;
     while (i < end) {

@@ -84,20 +84,25 @@ static inline PyObject *cpython_item(PyObject *dict, PyObject *key)
 #endif
 }
 
+/* A block in which no other thread uses the object, also without a GIL. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define CPYTHON_BEGIN_ALONE_WITH(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define CPYTHON_END_ALONE() Py_END_CRITICAL_SECTION()
+#else
+#define CPYTHON_BEGIN_ALONE_WITH(object) {
+#define CPYTHON_END_ALONE() }
+#endif
+
 /* Gets the value of a str key in a dict, owned, or NULL, by a search from end to end, which runs no Python code. */
 static inline PyObject *cpython_search(PyObject *dict, PyObject *key)
 {
     PyObject *k, *value, *found = NULL;
     Py_ssize_t at = 0;
-#if PY_VERSION_HEX >= 0x030D0000
-    Py_BEGIN_CRITICAL_SECTION(dict);
-#endif
+    CPYTHON_BEGIN_ALONE_WITH(dict);
     while (!found && PyDict_Next(dict, &at, &k, &value))
         if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
             found = Py_NewRef(value);
-#if PY_VERSION_HEX >= 0x030D0000
-    Py_END_CRITICAL_SECTION();
-#endif
+    CPYTHON_END_ALONE();
     return found;
 }
 
@@ -120,17 +125,13 @@ static inline PyObject *cpython_list_item(PyObject *list, Py_ssize_t i)
 static inline bool cpython_next_pair(PyObject *dict, Py_ssize_t *at, PyObject **key, PyObject **value)
 {
     bool is_there;
-#if PY_VERSION_HEX >= 0x030D0000
-    Py_BEGIN_CRITICAL_SECTION(dict);
-#endif
+    CPYTHON_BEGIN_ALONE_WITH(dict);
     is_there = PyDict_Next(dict, at, key, value);
     if (is_there) {
         Py_INCREF(*key);
         Py_INCREF(*value);
     }
-#if PY_VERSION_HEX >= 0x030D0000
-    Py_END_CRITICAL_SECTION();
-#endif
+    CPYTHON_END_ALONE();
     return is_there;
 }
 
@@ -141,15 +142,11 @@ static inline PyObject *cpython_next_member(PyObject *object, Py_ssize_t *at, Py
 {
     PySetObject *set = (PySetObject *)object;
     PyObject *member = NULL;
-#if PY_VERSION_HEX >= 0x030D0000
-    Py_BEGIN_CRITICAL_SECTION(object);
-#endif
+    CPYTHON_BEGIN_ALONE_WITH(object);
     for (Py_ssize_t end = *at + max; !member && *at <= set->mask && *at < end; ++*at)
         if (set->table[*at].key && set->table[*at].hash != -1)
             member = Py_NewRef(set->table[*at].key);
-#if PY_VERSION_HEX >= 0x030D0000
-    Py_END_CRITICAL_SECTION();
-#endif
+    CPYTHON_END_ALONE();
     return member;
 }
 

@@ -288,11 +288,14 @@ static void release(struct rec_reading *reading, PyObject *object)
 {
     bool is_simple = PyLong_CheckExact(object) || PyUnicode_CheckExact(object) || PyFloat_CheckExact(object) ||
                      PyBytes_CheckExact(object);
-    uint32_t n_taken = is_simple ? 0 : rec_lock_suspend();
+    if (is_simple) {
+        Py_DECREF(object);
+        return;
+    }
+    uint32_t n_taken = rec_lock_suspend();
     Py_DECREF(object);
-    if (!is_simple)
-        rec_lock_resume(n_taken);
-    reading->has_run |= !is_simple && n_taken;
+    rec_lock_resume(n_taken);
+    reading->has_run |= n_taken > 0;
 }
 
 /* The program's code may change a list, dict or set while a member's repr is called, as may another thread where there is no
