@@ -13,9 +13,9 @@ import importlib.util
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
+
+import remarks
 
 ROUNDS = 7
 PROGRAM = """
@@ -51,22 +51,24 @@ def main():
         with open(program, "w", encoding="utf-8") as file:
             file.write(PROGRAM)
         recorded = ["-m", "panopticon_rec", "-q", "--force", "-o", os.path.join(folder, "run.pnr")]
-        tracers = {"plain": [program], "plain, C": [program], "recorder": [*recorded, program],
-                   "recorder, --c-calls": [*recorded, "--c-calls", program]}
+        # name: (command, what the program does, the name of the same without a tracer)
+        tracers = {"plain": ([program], "python", None), "plain, C": ([program], "c", None),
+                   "recorder": ([*recorded, program], "python", "plain"),
+                   "recorder, --c-calls": ([*recorded, "--c-calls", program], "c", "plain, C")}
         if importlib.util.find_spec("viztracer"):
-            tracers["viztracer"] = [program]
+            tracers["viztracer"] = ([program], "viztracer", "plain")
         runs = [(tracer, n) for tracer in tracers for n in (1, n_threads)]
         found = {run: [] for run in runs}
         for i in range(ROUNDS):
             for tracer, n in reversed(runs) if i % 2 else runs:
-                kind = "viztracer" if tracer == "viztracer" else "c" if tracer.lower().endswith(("c", "c-calls")) else "-"
-                done = subprocess.run([sys.executable, *tracers[tracer], str(n), kind], check=True, capture_output=True)
-                found[tracer, n].append(json.loads(done.stdout))
+                command, kind, _ = tracers[tracer]
+                found[tracer, n].append(remarks.run([*command, str(n), kind]))
     cost = {run: statistics.median(times) for run, times in found.items()}
     print(f"| ns an event | 1 thread | {n_threads} threads | ratio |\n|---|---:|---:|---:|")
-    for tracer in list(tracers)[2:]:
-        own = [cost[tracer, n] - cost["plain, C" if "--c-calls" in tracer else "plain", n] for n in (1, n_threads)]
-        print(f"| {tracer} | {own[0]:.1f} | {own[1]:.1f} | {own[1] / own[0]:.2f} |")
+    for tracer, (_, _, plain) in tracers.items():
+        if plain:
+            own = [cost[tracer, n] - cost[plain, n] for n in (1, n_threads)]
+            print(f"| {tracer} | {own[0]:.1f} | {own[1]:.1f} | {own[1] / own[0]:.2f} |")
 
 
 if __name__ == "__main__":
